@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def _forgery(tags: frozenset[str]) -> re.Pattern[str]:
 
 
 def neutralise(text: str, tags: Iterable[str]) -> str:
-    """Break every delimiter in ``text`` that names one of ``tags``: its ``<`` becomes ``‹``. All else stays as it is."""
+    """``text`` with the ``<`` of every delimiter that names one of ``tags`` turned into ``‹``; all else stays."""
     tags = frozenset(tags)
     return _forgery(tags).sub("‹", text) if tags else text
 
@@ -129,7 +129,7 @@ class PromptLibrary:
 
         return self._guarded(name, rendered)
 
-    def _guarded(self, name: str, action):  # type: ignore[no-untyped-def]
+    def _guarded(self, name: str, action: Callable[[], str]) -> str:
         path = self.path(name)
         try:
             return action()

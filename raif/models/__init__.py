@@ -1,0 +1,1 @@
+"""Chat models behind one protocol (``base``), opened by their specification (``registry``)."""
