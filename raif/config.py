@@ -33,9 +33,10 @@ class GenerateConfig(Section):
 class ReviseConfig(Section):
     """Critique and revision of the policy's answers."""
 
-    rounds: PositiveInt = Field(2, description="critique-and-revision rounds a response")
+    rounds: PositiveInt = Field(4, description="critique-and-revision rounds a response, a principle drawn for each")
     samples: PositiveInt = Field(1, description="responses a prompt to revise, of those generated")
     verify: bool = Field(True, description="ask the judge whether each revision is better; keep the old text where not")
+    min_mass: Fraction = Field(0.1, description="a check whose YES and NO got less probability than this has no answer")
     temperature: float = Field(0.0, ge=0, description="of critiques and revisions; 0 is greedy")
     max_tokens: PositiveInt = Field(512, description="longest critique or revision, in tokens")
 
@@ -54,7 +55,9 @@ class LabelConfig(Section):
         0.1, description="orders that disagree, both by more than this from 0.5, are an order conflict"
     )
     min_mass: Fraction = Field(0.1, description="abstain where the offered answers got less probability than this")
+    temperature: float = Field(0.0, ge=0, description="of the reasoning in mode cot; 0 is greedy")
     max_tokens: PositiveInt = Field(512, description="longest reasoning in mode cot, in tokens")
+    clamp: tuple[Fraction, Fraction] = Field((0.0, 1.0), description="least and greatest probability in mode cot")
 
 
 class LoraConfig(Section):
@@ -152,6 +155,7 @@ class RunConfig(Section):
     constitution: Path | None = Field(None, description="principle file; raif's default constitution unless given")
     prompts: str | None = Field(None, description="prompts to answer: a file or a datasets id")
     pairs: str | None = Field(None, description="pairs of responses to label: a file or a datasets id")
+    run: Path | None = Field(None, description="folder of the artefacts; runs/NAME beside this file unless given")
     limit: PositiveInt | None = Field(None, description="at most this many prompts or pairs")
     seed: int = Field(0, ge=0, lt=2**31, description="of everything that is drawn")
     templates: dict[str, Path] = Field(default_factory=dict, description="prompt templates that replace shipped ones")
