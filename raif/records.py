@@ -10,7 +10,7 @@ manifest's), so that equal inputs give equal bytes. ``p_a`` is always the probab
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import orjson
@@ -25,8 +25,9 @@ FailureKind = Literal["request_error", "refusal", "unparsed", "truncated", "too_
 
 AbstainReason = Literal["order_conflict", "low_mass", "request_error", "refusal", "unparsed", "truncated", "too_long"]
 
-Probability = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda value: round(value, 6))]
-"""In [0, 1], kept to six decimals: well above what batching does to float32 arithmetic."""
+Probability = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda value: round(value, 6) + 0.0)]
+"""In [0, 1], kept to six decimals: well above what batching does to float32 arithmetic. Never -0.0, which would digest
+differently from the 0.0 that equals it."""
 
 
 def complement(p: float | None) -> float | None:
@@ -36,8 +37,12 @@ def complement(p: float | None) -> float | None:
 
 def digest(*parts: Any, length: int = 16) -> str:
     """The first ``length`` hex digits of SHA-256 over the canonical JSON of ``parts``."""
-    canonical = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=_plain)
-    return hashlib.sha256(canonical).hexdigest()[:length]
+    return hashlib.sha256(canonical_json(parts)).hexdigest()[:length]
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON that is equal for equal values: sorted keys, no spaces, models as their fields."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -49,7 +54,7 @@ def _plain(value: Any) -> Any:
 class Message(BaseModel):
     """One turn of a conversation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     role: Role
     content: str
@@ -72,18 +77,27 @@ class Record(BaseModel):
         pydantic.ValidationError: an unknown field, a wrong type, or an ``id`` that does not belong to the content.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     identity: ClassVar[tuple[str, ...]] = ()
 
     id: str = ""
 
     @model_validator(mode="after")
     def _derive_id(self) -> Self:
-        derived = digest(type(self).__name__, *(getattr(self, field) for field in self.identity))
+        try:
+            derived = digest(type(self).__name__, *(getattr(self, field) for field in self.identity))
+        except TypeError as error:  # a lone surrogate: Python can hold one, no file can
+            raise ValueError(f"the text can't be written as UTF-8 ({error})") from error
         if self.id and self.id != derived:
             raise ValueError(f"the id {self.id} does not belong to this content (expected {derived}); remove it")
         object.__setattr__(self, "id", derived)
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; with ``update`` it is validated and gets the id of its own content."""
+        if not update:
+            return super().model_copy(deep=deep)
+        return type(self).model_validate({**dict(self), "id": "", **update})
 
     def to_json(self) -> bytes:
         """One line of JSON, without the line end."""
@@ -118,7 +132,7 @@ class Response(Record):
 class RevisionStep(BaseModel):
     """One critique and, where it found a fault, the revision that answers it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     round: int
     principle_id: str
@@ -185,7 +199,7 @@ class Comparison(Record):
 class Judgement(BaseModel):
     """One answer of the judge: about one order of a comparison, under one principle."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     order: Order
     principle_id: str
