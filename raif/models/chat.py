@@ -96,9 +96,7 @@ class ChatFormat:
 
     def _apply(self, turns: list[dict[str, str]], *, prompt: bool) -> str:
         return str(
-            self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=prompt, **_TEMPLATE_VALUES
-            )
+            self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt, **_TEMPLATE_VALUES)
         )
 
     def _takes_system(self) -> bool:

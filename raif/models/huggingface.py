@@ -40,7 +40,7 @@ class _Drawn:
     max_tokens: int
 
 
-class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped for mypy
+class _Stopped(StoppingCriteria):
     """Ends all rows once the caller has gone."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -252,7 +252,8 @@ class HuggingFaceModel:
         logits = loaded.model(**arguments).logits[:, -1].float()
         if torch.isnan(logits).any():
             raise ModelError(f"{self._info.spec}: the logits are not numbers; open it with dtype float32")
-        return logits.softmax(dim=-1).cpu()
+        probabilities: torch.Tensor = logits.softmax(dim=-1).cpu()
+        return probabilities
 
     def _answer_ids(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         """For each choice, the tokens that begin it alone; worked out once for each set of choices."""

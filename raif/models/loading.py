@@ -91,7 +91,7 @@ def quiet() -> Iterator[None]:
     """
     before, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"transformers\.|huggingface_hub\.")
@@ -99,7 +99,7 @@ def quiet() -> Iterator[None]:
     finally:
         transformers_logging.set_verbosity(before)
         if bar:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
@@ -140,7 +140,7 @@ def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, t
     end_ids = _end_ids(model, chat)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (end_ids or (0,))[0]
     # Whatever the repository recommends (temperatures, penalties) must not leak into requests that say it all.
-    model.generation_config = GenerationConfig()
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     text_config = config.get_text_config()
     return Loaded(
         model=model,

@@ -42,7 +42,7 @@ def keep_top(logits: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
     return logits
 
 
-class RowStreams(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped for mypy
+class RowStreams(LogitsProcessor):
     """Adds to each row's log-probabilities the noise of its own stream, so that the argmax is a sample.
 
     At temperature 0 it adds nothing, and the argmax is the greedy choice.

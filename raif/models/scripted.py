@@ -127,7 +127,9 @@ class ScriptedModel:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise ModelSpecError(f"can't be read ({error.strerror}); scripted:FILE names a JSONL file", path=path) from error
+            raise ModelSpecError(
+                f"can't be read ({error.strerror}); scripted:FILE names a JSONL file", path=path
+            ) from error
         settings, rules = Settings(), []
         for number, line in enumerate(content.splitlines(), start=1):
             if not line.strip():
