@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,23 @@ LEVEL = 0.95
 
 
 class Estimate(BaseModel):
-    """A figure with its interval. ``n`` items in ``clusters`` groups; too few have no interval."""
+    """A figure with its interval, from ``n`` items in ``clusters`` groups."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int | None = None
+
+    def excludes(self, value: float) -> bool:
+        """Whether the interval leaves ``value`` out."""
+        return not self.low <= value <= self.high
+
+
+class Mean(BaseModel):
+    """A mean with its interval, which a single cluster does not have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,11 +43,7 @@ class Estimate(BaseModel):
     low: float | None = None
     high: float | None = None
     n: int
-    clusters: int | None = None
-
-    def excludes(self, value: float) -> bool:
-        """Whether the interval leaves ``value`` out; without an interval nothing is ruled out."""
-        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+    clusters: int
 
 
 def normal_quantile(level: float = LEVEL) -> float:
@@ -127,9 +138,7 @@ def clustered_proportion(
     return Estimate(value=mean, low=low, high=high, n=n, clusters=groups)
 
 
-def clustered_mean(
-    values: ArrayLike, clusters: Sequence[Hashable] | None = None, level: float = LEVEL
-) -> Estimate | None:
+def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable] | None = None, level: float = LEVEL) -> Mean | None:
     """The mean of ``values`` with a t-interval over clusters; None where there are no values.
 
     There is no interval for a single cluster.
@@ -141,9 +150,9 @@ def clustered_mean(
     groups = len(set(keys))
     mean = float(x.mean())
     if groups < 2:
-        return Estimate(value=mean, n=len(x), clusters=groups)
+        return Mean(value=mean, n=len(x), clusters=groups)
     half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * math.sqrt(clustered_variance(x, keys))
-    return Estimate(value=mean, low=mean - half, high=mean + half, n=len(x), clusters=groups)
+    return Mean(value=mean, low=mean - half, high=mean + half, n=len(x), clusters=groups)
 
 
 def win_score(p: float, margin: float = 0.0) -> float:
@@ -228,5 +237,4 @@ def randomised_order_kappa(agreement: Estimate) -> Estimate:
     always the chosen one.
     """
     ends = {"value": agreement.value, "low": agreement.low, "high": agreement.high}
-    scaled: dict[str, Any] = {name: None if end is None else 2 * (end - 0.5) for name, end in ends.items()}
-    return agreement.model_copy(update=scaled)
+    return agreement.model_copy(update={name: 2 * (end - 0.5) for name, end in ends.items()})

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from raif.evaluate.calibration import Calibration, calibration
 from raif.evaluate.statistics import (
     Estimate,
+    Mean,
     clustered_mean,
     clustered_proportion,
     first_shown_share,
@@ -36,7 +37,7 @@ class ResponseSummary(Summary):
     prompts: int
     failures: dict[str, int]
     truncated: Estimate | None
-    length: Estimate | None
+    length: Mean | None
 
 
 class PrincipleSteps(Summary):

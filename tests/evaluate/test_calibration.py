@@ -47,7 +47,7 @@ def test_an_overconfident_judge_stands_out() -> None:
 
 
 def test_undecided_is_half_right() -> None:
-    found = calibration([0.5, 0.5], [1, 0])
+    found = calibration([0.5, 0.5], [1, 1])
     assert found.ece == 0
     assert found.brier == 0.25
 

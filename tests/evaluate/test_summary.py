@@ -108,6 +108,15 @@ def test_label_summary_by_hand() -> None:
     assert summary.revision_preferred is None
 
 
+def test_the_longer_response() -> None:
+    # "no, never" (B) is longer than "yes": it wins one of three; equal lengths say nothing
+    labels = [preference("1", 0.9, 0.9), preference("2", 0.1, 0.1), preference("3", 0.9, 0.9)]
+    equal = preference("4", 0.1, 0.1, response_a="same", response_b="size")
+    longer = label_summary([*labels, equal]).longer_preferred
+    assert longer is not None
+    assert (longer.value, longer.n) == (pytest.approx(1 / 3), 3)
+
+
 def test_principles_by_hand() -> None:
     kind, true = label_summary(LABELS).by_principle.values()
     assert (kind.judgements, kind.failed, true.judgements, true.failed) == (4, 0, 4, 1)
@@ -120,6 +129,8 @@ def test_principles_by_hand() -> None:
     assert true.p_winner == pytest.approx((0.3 + 0.7) / 2)
     assert true.disagreement is not None
     assert (true.disagreement.value, true.disagreement.n) == (0.5, 2)
+    assert kind.disagreement is not None
+    assert (kind.disagreement.value, kind.disagreement.n) == (0.0, 2)
     assert true.decisiveness == pytest.approx((0.3 + 0.1 + 0.2) / 3)
 
 

@@ -53,7 +53,7 @@ def judged(base: str, tuned: str) -> list[Preference]:
     return [
         preference("0", ("tuned 0", tuned), ("base 0", base), "a", 0.9, 0.1),
         preference("1", ("base 1", base), ("tuned 1", tuned), "b", 0.3, 0.51),
-        preference("2", ("base 2", base), ("tuned 2", tuned), "tie", 0.8, None),
+        preference("2", ("base 2", base), ("tuned 2", tuned), "tie", 0.4, None),
         preference("3", ("tuned 3", tuned), ("base 3", base), "abstain", 0.5, 0.2),
     ]
 
@@ -70,9 +70,9 @@ def test_win_rates_by_hand(origins: tuple[str, str]) -> None:
     assert overall.coverage == pytest.approx(4 / 5)
     assert overall.win_rate is not None
     assert overall.win_rate.value == pytest.approx((2 + 0.5 + 0.5) / 4)
-    # kind: tuned gets .9, .7, .2, .5 and a tie; true: .1, .49 (a tie), none, .2 and a tie
+    # kind: tuned gets .9, .7, .6, .5 and a tie; true: .1, .49 (a tie), none, .2 and a tie
     kind, true = (result.policies["tuned"].by_principle[name] for name in ("kind", "true"))
-    assert (kind.wins, kind.ties, kind.losses, kind.abstained) == (2, 2, 1, {})
+    assert (kind.wins, kind.ties, kind.losses, kind.abstained) == (3, 2, 0, {})
     assert (true.wins, true.ties, true.losses, true.abstained) == (0, 2, 2, {"refusal": 1})
     assert true.win_rate is not None
     assert true.win_rate.value == pytest.approx(1 / 4)
@@ -92,6 +92,16 @@ def test_the_same_model_with_other_answers_is_told_by_them() -> None:
     overall = evaluate({"base": BASE, "same": again}, {"same": labels}, "base").policies["same"].overall
     assert overall is not None
     assert (overall.wins, overall.losses) == (1, 0)
+
+
+def test_origins_tell_where_answers_can_not() -> None:
+    labels = [
+        preference("0", ("older 0", "base"), ("newer 0", "tuned-model"), "b", 0.1, 0.1),
+        preference("1", ("newer 1", "tuned"), ("older 1", "base-model"), "b", 0.1, 0.1),
+    ]
+    overall = evaluate({"base": BASE, "tuned": TUNED}, {"tuned": labels}, "base").policies["tuned"].overall
+    assert overall is not None
+    assert (overall.wins, overall.losses) == (1, 1)
 
 
 def test_equal_answers_that_were_judged_count_once() -> None:
