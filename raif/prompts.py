@@ -12,32 +12,67 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta
-from jinja2.exceptions import SecurityError, TemplateRuntimeError
+from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from raif.errors import PromptError
 from raif.resources import folder
 
 _TAG = re.compile(r"</?([A-Za-z_][\w-]*)")
-_INVISIBLE = "\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
-
-
-@lru_cache
-def _forgery(tags: frozenset[str]) -> re.Pattern[str]:
-    """Matches the opening bracket of anything that could pass for one of ``tags``: spaced, invisible or full-width."""
-    names = "|".join(sorted(map(re.escape, tags), key=len, reverse=True))
-    return re.compile(rf"[<\uff1c\ufe64](?=[\s/\uff0f{_INVISIBLE}]*(?:{names})\b)", re.IGNORECASE)
+_TAG_OF_DATA = re.compile(r"<\s*/?[\w-]*\{[{%]")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_OPENING = re.compile("[<\uff1c\ufe64]")
+_SLASHES = frozenset("/\\\u2044\u2215\u29f8\uff0f\uff3c")
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")
+_REFUSED = (nodes.Macro, nodes.CallBlock, nodes.AssignBlock, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
 
 
 def neutralise(text: str, tags: Iterable[str]) -> str:
-    """``text`` with the ``<`` of every delimiter that names one of ``tags`` turned into ``‹``; all else stays."""
-    tags = frozenset(tags)
-    return _forgery(tags).sub("‹", text) if tags else text
+    """``text`` with the ``<`` of every delimiter that names one of ``tags`` turned into ``‹``; all else stays.
+
+    A delimiter is recognised as a tokenizer might normalise it: in any case, spaced out, full-width, or with invisible
+    characters in it.
+    """
+    if not _OPENING.search(text):
+        return text
+    folded = frozenset(_fold(tag) for tag in tags)
+    longest = max(map(len, folded), default=0)
+    return _OPENING.sub(lambda found: "‹" if _names_one(text, found.end(), folded, longest) else found.group(), text)
+
+
+def _names_one(text: str, start: int, tags: frozenset[str], longest: int) -> bool:
+    """Whether one of ``tags``, and not a longer word, follows the bracket before ``start``."""
+    word = ""
+    for index in range(start, len(text)):
+        character = text[index]
+        if _invisible(character) or (not word and (character.isspace() or character in _SLASHES)):
+            continue
+        letters = _fold(character)
+        if not all(letter.isalnum() or letter in "_-" for letter in letters):
+            break
+        word += letters
+        if len(word) > longest or not any(tag.startswith(word) or word.startswith(tag) for tag in tags):
+            break
+    return word in tags or any(word.startswith(tag) and not _in_a_word(word[len(tag)]) for tag in tags if tag != word)
+
+
+def _in_a_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _invisible(character: str) -> bool:
+    if character.isspace():
+        return False
+    return unicodedata.category(character) in ("Cf", "Cc", "Cn", "Mn", "Me") or character in _BLANK_LETTERS
 
 
 class _Loader(BaseLoader):
@@ -71,6 +106,9 @@ class PromptLibrary:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self._sources: dict[str, str] = {}
+        for name in self.overrides:
+            self.source(name)  # an override that can't be read is said at once, not in the middle of a run
         self._closures: dict[str, dict[str, str]] = {}
         self._tags: frozenset[str] = frozenset()
         self._environment.finalize = self._insert
@@ -78,6 +116,8 @@ class PromptLibrary:
     def _insert(self, value: object) -> str:
         if isinstance(value, StrictUndefined):
             return str(value)  # raises, naming what is missing
+        if value is None:
+            raise TypeError("a value to insert is None")
         return neutralise(str(value), self._tags)
 
     def names(self) -> list[str]:
@@ -88,35 +128,72 @@ class PromptLibrary:
         return self.overrides.get(name, self.directory / f"{name}.jinja")
 
     def source(self, name: str) -> str:
-        path = self.path(name)
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            if name in self.overrides:
-                raise PromptError(f"this template can't be read ({error})", path=path) from error
-            raise TemplateNotFound(name) from error
+        """The text of a template's file, read once.
+
+        Raises:
+            PromptError: the file that overrides it can't be read.
+            TemplateNotFound: there is no such template.
+        """
+        if name not in self._sources:
+            if not _NAME.fullmatch(name):
+                raise TemplateNotFound(name)
+            path = self.path(name)
+            try:
+                self._sources[name] = path.read_text(encoding="utf-8-sig")
+            except FileNotFoundError as error:
+                if name in self.overrides:
+                    raise PromptError(f"there is no such file to replace the prompt {name!r}", path=path) from error
+                raise TemplateNotFound(name) from error
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                raise PromptError(f"this template can't be read ({reason})", path=path) from error
+        return self._sources[name]
 
     def _closure(self, name: str) -> dict[str, str]:
-        """The sources of a template and of all that it includes, by name."""
+        """The sources of a template and of all that it includes, by name; refuses what could not be kept safe."""
         if name in self._closures:
             return self._closures[name]
         found: dict[str, str] = {}
+        includes: dict[str, list[str]] = {}
         waiting = [name]
         while waiting:
             current = waiting.pop()
             if current in found:
                 continue
             found[current] = self.source(current)
-            parsed = self._environment.parse(found[current], filename=str(self.path(current)))
-            waiting += [ref.removesuffix(".jinja") for ref in meta.find_referenced_templates(parsed) if ref]
+            includes[current] = self._parts(current, found[current])
+            waiting += includes[current]
+        try:
+            TopologicalSorter(includes).prepare()
+        except CycleError as error:
+            cycle = " → ".join(reversed(error.args[1]))
+            raise PromptError(f"the template includes itself ({cycle})", path=self.path(name)) from error
         self._closures[name] = found
         return found
+
+    def _parts(self, name: str, source: str) -> list[str]:
+        """The names of the templates that one includes."""
+        path = self.path(name)
+        tree = self._environment.parse(source, filename=str(path))
+        for node in tree.find_all(_REFUSED):
+            message = (
+                "a template has no macros, blocks, captured text or imports (their tags would pass for forged ones)"
+            )
+            raise PromptError(f"{message}; write it out, or include a part", path=path, line=node.lineno)
+        if forged := _TAG_OF_DATA.search(source):
+            line = source.count("\n", 0, forged.start()) + 1
+            message = "a tag whose name is inserted can't be told from a forged one; write the tag out"
+            raise PromptError(message, path=path, line=line)
+        parts = list(meta.find_referenced_templates(tree))
+        if None in parts:
+            raise PromptError("a template can include a part by its plain name only", path=path)
+        return [part.removesuffix(".jinja") for part in parts if part]
 
     def hash(self, name: str) -> str:
         """SHA-256 (hex) over a template and its parts: equal hashes word a prompt equally."""
         return self._guarded(name, lambda: _digest(self._closure(name)))
 
-    def render(self, name: str, **values: object) -> str:
+    def render(self, name: str, /, **values: object) -> str:
         """The prompt's text, with ``values`` inserted as data.
 
         Raises:
@@ -130,19 +207,37 @@ class PromptLibrary:
         return self._guarded(name, rendered)
 
     def _guarded(self, name: str, action: Callable[[], str]) -> str:
-        path = self.path(name)
         try:
             return action()
+        except PromptError:
+            raise
         except TemplateNotFound as error:
-            raise PromptError(f"there is no template {error.name!r} in {self.directory}") from error
+            missing = (error.name or name).removesuffix(".jinja")
+            known = "" if missing != name else f"; there are {', '.join(self.names())}"
+            raise PromptError(f"there is no template {missing!r} in {self.directory}{known}") from error
         except TemplateSyntaxError as error:
-            raise PromptError(
-                f"malformed template: {error.message}", path=error.filename or path, line=error.lineno
-            ) from error
+            path = error.filename or self.path(name)
+            raise PromptError(f"malformed template: {error.message}", path=path, line=error.lineno) from error
         except UndefinedError as error:
-            raise PromptError(f"the template uses a name that this prompt does not have: {error}", path=path) from error
-        except (SecurityError, TemplateRuntimeError, TypeError, ValueError) as error:
-            raise PromptError(f"the template can't be rendered: {error}", path=path) from error
+            path, line = self._where(error, name)
+            message = f"the template uses a name that this prompt does not have: {error}"
+            raise PromptError(message, path=path, line=line) from error
+        except Exception as error:  # A template is somebody's code: whatever it raises is the template's fault.
+            path, line = self._where(error, name)
+            message = f"the template can't be rendered: {error or type(error).__name__}"
+            raise PromptError(message, path=path, line=line) from error
+
+    def _where(self, error: Exception, name: str) -> tuple[Path, int | None]:
+        """The template and its line in which an error arose. Jinja puts both into the traceback."""
+        paths = {str(self.path(part)): self.path(part) for part in self._closures.get(name, {name: ""})}
+        place: tuple[Path, int | None] = (self.path(name), None)
+        frame = error.__traceback__
+        while frame is not None:
+            path = paths.get(frame.tb_frame.f_code.co_filename)
+            if path is not None:
+                place = (path, frame.tb_lineno)
+            frame = frame.tb_next
+        return place
 
 
 def _digest(sources: Mapping[str, str]) -> str:
