@@ -1,0 +1,206 @@
+"""What a trainer is fed: pure functions from records to examples, with a count of everything left out and why.
+
+Abstentions and ties never train. Neither does a response that nobody found good: one that was never critiqued, or
+whose fault was found and not mended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import orjson
+from pydantic import Field, ValidationError
+
+from raif.config import SftConfig
+from raif.errors import ConfigError, InputError
+from raif.records import Comparison, Conversation, Message, Preference, Prompt, Record, Revision, TrainingPair, digest
+
+T = TypeVar("T", bound=Record)
+
+
+class SftExample(Record):
+    """One answer to imitate, and where it comes from."""
+
+    identity = ("prompt", "completion")
+
+    prompt: Conversation = Field(min_length=1)
+    completion: str
+    source: Literal["revision", "demonstration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection(Generic[T]):
+    """Examples in the order of the input; how many were left out, by reason; how many each source gave."""
+
+    examples: tuple[T, ...]
+    left_out: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+def sft_examples(
+    revisions: Iterable[Revision], demonstrations: Iterable[Prompt], config: SftConfig, seed: int
+) -> Selection[SftExample]:
+    """The answers to imitate, as ``config.data`` says.
+
+    ``revisions``: what the accepted steps made of each response. ``demonstrations``: humans' answers. ``mixture``: all
+    usable revisions, and as many demonstrations as make up ``helpful_share`` of the whole. Those are drawn without
+    replacement: the ones whose digest of (seed, id) comes first, so that a draw of more contains a draw of fewer.
+    Where there are too few, all are taken, and ``sources`` shows the smaller share.
+
+    Raises:
+        ConfigError: a mixture whose ``helpful_share`` is 0 or 1 (it would be no mixture).
+    """
+    left_out: Counter[str] = Counter()
+    if config.data == "mixture" and not 0 < config.helpful_share < 1:
+        raise ConfigError(
+            f"train.sft.helpful_share is {config.helpful_share:g}, which makes no mixture; "
+            "give a share between 0 and 1, or set train.sft.data to revisions or demonstrations"
+        )
+    revised: list[SftExample] = []
+    if config.data != "demonstrations":
+        for revision in revisions:
+            reason = _unusable(revision)
+            if reason:
+                left_out[reason] += 1
+            else:
+                revised.append(SftExample(prompt=revision.prompt, completion=revision.text, source="revision"))
+    shown: list[SftExample] = []
+    if config.data != "revisions":
+        answered = [prompt for prompt in demonstrations if prompt.demonstration and prompt.demonstration.strip()]
+        if config.data == "mixture":
+            wanted = round(len(revised) * config.helpful_share / (1 - config.helpful_share))
+            drawn = {p.id for p in sorted(answered, key=lambda p: digest("helpful", seed, p.id))[:wanted]}
+            left_out["not_drawn"] = sum(prompt.id not in drawn for prompt in answered)
+            answered = [prompt for prompt in answered if prompt.id in drawn]
+        shown = [
+            SftExample(prompt=prompt.messages, completion=prompt.demonstration or "", source="demonstration")
+            for prompt in answered
+        ]
+    sources = {"revision": len(revised), "demonstration": len(shown)}
+    return Selection((*revised, *shown), _nonzero(left_out), _nonzero(sources))
+
+
+def _unusable(revision: Revision) -> str | None:
+    """Why a revision should not be imitated; None where it may be."""
+    if not revision.text.strip():
+        return "empty"
+    if revision.changed:
+        return None
+    if any(step.critique is not None and not step.clean and not step.accepted for step in revision.steps):
+        return "fault_not_mended"
+    return None if any(step.clean for step in revision.steps) else "not_critiqued"
+
+
+def training_pairs(records: Iterable[Preference | TrainingPair]) -> Selection[TrainingPair]:
+    """The decided pairs. Ties are left out as ``tie``, abstentions as ``abstain:REASON``, equal texts as such."""
+    pairs: list[TrainingPair] = []
+    left_out: Counter[str] = Counter()
+    for record in records:
+        if isinstance(record, Preference):
+            if not record.decided or record.p_a is None:
+                left_out[f"abstain:{record.reason}" if record.outcome == "abstain" else record.outcome] += 1
+                continue
+            record = TrainingPair.from_preference(record)
+        if record.chosen == record.rejected:
+            left_out["equal_texts"] += 1
+        else:
+            pairs.append(record)
+    return Selection(tuple(pairs), _nonzero(left_out), _nonzero(Counter(pair.source for pair in pairs)))
+
+
+def human_pairs(comparisons: Iterable[Comparison]) -> Selection[TrainingPair]:
+    """Pairs labelled by humans, for training on their labels; those without a decided label are left out."""
+    pairs: list[TrainingPair] = []
+    left_out: Counter[str] = Counter()
+    for comparison in comparisons:
+        p_a = comparison.human_p_a
+        if p_a is None or p_a == 0.5:
+            left_out["no_human_label" if p_a is None else "tie"] += 1
+            continue
+        if comparison.response_a == comparison.response_b:
+            left_out["equal_texts"] += 1
+            continue
+        better, worse = comparison.response_a, comparison.response_b
+        if p_a < 0.5:
+            better, worse = worse, better
+        pairs.append(
+            TrainingPair(
+                prompt=comparison.prompt,
+                chosen=(Message(role="assistant", content=better),),
+                rejected=(Message(role="assistant", content=worse),),
+                p_chosen=max(p_a, 1 - p_a),
+                comparison_id=comparison.id,
+                source=comparison.source,
+            )
+        )
+    return Selection(tuple(pairs), _nonzero(left_out), _nonzero(Counter(pair.source for pair in pairs)))
+
+
+def read_training_pairs(path: Path) -> Selection[TrainingPair]:
+    """The decided pairs of a file of labels (``30_labels.jsonl``) or of preferences (``35_preferences.jsonl``).
+
+    Raises:
+        InputError: the file can't be read, or a line is neither; names the line and the field.
+    """
+    return training_pairs(_read(path))
+
+
+def _read(path: Path) -> Iterator[Preference | TrainingPair]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"can't be read ({error.strerror})", path=path) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"is not JSON: {error}", path=path, line=number) from error
+        kind = _kind(row)
+        if kind is None:
+            raise InputError(
+                "is neither a label (comparison, outcome …) nor a preference (prompt, chosen, rejected, p_chosen); "
+                "other files of pairs are labelled first: raif label --pairs FILE",
+                path=path,
+                line=number,
+            )
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the record"
+            raise InputError(f"{place}: {first['msg']}", path=path, line=number) from error
+
+
+def _kind(row: Any) -> type[Preference] | type[TrainingPair] | None:
+    if not isinstance(row, dict):
+        return None
+    if "comparison" in row:
+        return Preference
+    return TrainingPair if {"prompt", "chosen", "rejected"} <= row.keys() else None
+
+
+def hold_out(
+    pairs: Sequence[TrainingPair], share: float, seed: int
+) -> tuple[tuple[TrainingPair, ...], tuple[TrainingPair, ...]]:
+    """Splits pairs into (training, held out) by whole prompts, so that no prompt is on both sides.
+
+    Prompts are ranked by a digest of (seed, prompt), and the first ``share`` of them, rounded to the nearest whole
+    number but at least one where ``share`` > 0, are held out. The order of the input decides nothing.
+    """
+    prompts = {digest("prompt", pair.prompt): None for pair in pairs}
+    ranked = sorted(prompts, key=lambda prompt: digest("held out", seed, prompt))
+    count = max(1, round(share * len(ranked))) if share > 0 and ranked else 0
+    out = set(ranked[:count])
+    training = tuple(pair for pair in pairs if digest("prompt", pair.prompt) not in out)
+    held = tuple(pair for pair in pairs if digest("prompt", pair.prompt) in out)
+    return training, held
+
+
+def _nonzero(counts: dict[str, int] | Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in sorted(counts) if counts[name]}
