@@ -135,7 +135,7 @@ def prefers(meaning: Meaning | None, request: Request, a: str, b: str) -> Litera
 
 
 def better(request: Request, a: str, b: str) -> float:
-    """1.0 where ``a`` is better by the weighted principles of the demo's constitution, 0.0 where ``b`` is, 0.5 if tied."""
+    """1.0 where ``a`` is better by the demo constitution's weighted principles, 0.0 where ``b`` is, 0.5 if tied."""
     total = 0.0
     for attribute, weight in WEIGHTS.items():
         total += weight * {"a": 1, "b": -1, "tie": 0}[prefers(Meaning(attribute), request, a, b)]
