@@ -84,7 +84,10 @@ class TrainerConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     save_steps: PositiveInt = Field(100, description="optimiser steps between checkpoints")
+    keep_checkpoints: bool = Field(False, description="keep the last checkpoint once training is done")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    threads: PositiveInt = Field(1, description="CPU threads; for small models one is fastest, and repeats exactly")
+    save_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the final model's weights")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="low-rank adapters")
 
 
