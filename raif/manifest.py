@@ -105,6 +105,8 @@ class Manifest(_Part):
     models: dict[str, ModelEntry] = Field(default_factory=dict)
     """Role (``policy``, ``judge``) to the model that played it."""
     stages: dict[str, StageEntry] = Field(default_factory=dict)
+    artefacts: dict[str, str] = Field(default_factory=dict)
+    """File name to the digest of everything that it is made with: settings, models, constitution, templates."""
 
     @classmethod
     def begin(cls, config: Mapping[str, Any] | None = None, seed: int = 0) -> Self:

@@ -193,6 +193,10 @@ class PromptLibrary:
         """SHA-256 (hex) over a template and its parts: equal hashes word a prompt equally."""
         return self._guarded(name, lambda: _digest(self._closure(name)))
 
+    def hashes(self) -> dict[str, str]:
+        """The hash of every template, by name."""
+        return {name: self.hash(name) for name in self.names()}
+
     def render(self, name: str, /, **values: object) -> str:
         """The prompt's text, with ``values`` inserted as data.
 

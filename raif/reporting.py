@@ -13,6 +13,10 @@ class Task(Protocol):
         """``count`` more are done; ``info`` is what matters at this moment, in a few words."""
         ...
 
+    def reach(self, done: int, total: int, info: str = "") -> None:
+        """``done`` of ``total`` are done: for work whose size shows only on the way."""
+        ...
+
 
 class Reporter(Protocol):
     """Where a stage's notes and progress go. Nothing of it goes to standard output, which is for results."""
@@ -28,6 +32,8 @@ class Reporter(Protocol):
 
 class _Silent:
     def advance(self, count: int = 1, info: str = "") -> None: ...
+
+    def reach(self, done: int, total: int, info: str = "") -> None: ...
 
 
 class SilentReporter:

@@ -13,9 +13,7 @@ from raif.settings import resolve, to_yaml
 def test_each_layer_overrides_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "raif.yaml"
     path.write_text("seed: 1\npolicy: hf:one\njudge: hf:two\nlabel:\n  orders: one\n")
-    config = resolve(
-        path, environment={"RAIF_SEED": "2", "RAIF_JUDGE": "hf:three"}, flags={"seed": 3}, sets=["seed=4"]
-    )
+    config = resolve(path, environment={"RAIF_SEED": "2", "RAIF_JUDGE": "hf:three"}, flags={"seed": 3}, sets=["seed=4"])
     assert (config.policy, config.judge, config.seed, config.label.orders) == ("hf:one", "hf:three", 4, "one")
 
 

@@ -70,6 +70,9 @@ FLAGS: dict[str, tuple[str, Callable[[F], F]]] = {
 """Flag name to the configuration key it sets and the option that reads it."""
 
 
+redo_option = click.option("--redo", is_flag=True, help="Throw away what is there and make it again.")
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """What the common flags of one command came to."""
@@ -88,6 +91,11 @@ class Invocation:
             click.echo(text)
 
 
+def _beside(config_file: Path | None) -> Path | None:
+    """The run folder of a configuration that names none: ``runs/NAME`` beside it."""
+    return None if config_file is None else config_file.parent / "runs" / config_file.resolve().stem
+
+
 def configured(*names: str, out: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator that gives a command the flags ``names`` and the common ones; it receives an ``Invocation`` first."""
 
@@ -101,12 +109,15 @@ def configured(*names: str, out: bool = True) -> Callable[[Callable[..., Any]], 
             as_json: bool,
             **values: Any,
         ) -> Any:
-            flags = {FLAGS[name][0]: values.pop(name) for name in names}
+            flags = {FLAGS[name][0]: values.pop(name.rpartition(".")[2]) for name in names}
+            config_file = values.get("config_path") or config_file
             destination: Path | None = values.pop("out", None)
             if config_file is None and run is not None and (run / "raif.yaml").is_file():
                 config_file = run / "raif.yaml"
             config = resolve(config_file, flags=flags, sets=sets)
-            invocation = Invocation(config, run or config.run, destination, as_json, make_reporter(quiet))
+            invocation = Invocation(
+                config, run or config.run or _beside(config_file), destination, as_json, make_reporter(quiet)
+            )
             return command(invocation, **values)
 
         options = [FLAGS[name][1] for name in names]

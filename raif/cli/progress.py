@@ -39,6 +39,9 @@ class _RichTask:
     def advance(self, count: int = 1, info: str = "") -> None:
         self.progress.update(self.task, advance=count, info=info)
 
+    def reach(self, done: int, total: int, info: str = "") -> None:
+        self.progress.update(self.task, completed=done, total=total, info=info)
+
 
 class TerminalReporter:
     """Live bars with rates and remaining time; notes are printed above them."""
@@ -70,7 +73,12 @@ class _PlainTask:
         self.spoken = self.start
 
     def advance(self, count: int = 1, info: str = "") -> None:
-        self.done += count
+        self.reach(self.done + count, self.total, info)
+
+    def reach(self, done: int, total: int, info: str = "") -> None:
+        if not self.total:  # the first word of a task that did not know its size: a resumed part is no speed of ours
+            self.before = done
+        self.done, self.total = done, total
         now = time.monotonic()
         if now - self.spoken < PLAIN_INTERVAL:
             return

@@ -44,12 +44,3 @@ def draw_order(comparison: Comparison, seed: int) -> Order:
     first_in_text_order = stream("order", seed, pair_key(comparison)).random() < 0.5
     a_comes_first = comparison.response_a <= comparison.response_b
     return "ab" if first_in_text_order == a_comes_first else "ba"
-
-
-def sides(prompt_key: str, texts: tuple[str, str], seed: int) -> bool:
-    """Whether ``texts`` are to be exchanged before they become sides A and B.
-
-    The answer depends on the two texts as a set, so that neither origin nor merit can be read off a side.
-    """
-    first_in_text_order = stream("sides", seed, prompt_key, *sorted(texts)).random() < 0.5
-    return (texts[0] <= texts[1]) != first_in_text_order

@@ -18,16 +18,16 @@ async def generate(
     answers = await policy.generate([GenerateRequest(prompt.messages, sampling, sample) for prompt, sample in asked])
     responses = []
     for (prompt, sample), answer in zip(asked, answers, strict=True):
-        failed = isinstance(answer, Failure)
+        failure = answer.kind if isinstance(answer, Failure) else None if answer.text else "empty"
         responses.append(
             Response(
                 prompt_id=prompt.id,
                 prompt=prompt.messages,
                 model=policy.info.identity,
                 sample=sample,
-                text="" if failed else answer.text,
-                finish=None if failed else answer.finish,
-                failure=answer.kind if failed else None if answer.text else "empty",
+                text="" if isinstance(answer, Failure) else answer.text,
+                finish=None if isinstance(answer, Failure) else answer.finish,
+                failure=failure,
             )
         )
     return responses

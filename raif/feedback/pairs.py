@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import combinations, groupby
 
-from raif.feedback.draws import sides, stream
+from raif.feedback.draws import stream
+from raif.inputs import with_neutral_sides
 from raif.records import Comparison, Conversation, Response, Revision
 
 
 def compare(
-    prompt: Conversation, first: tuple[str, str], second: tuple[str, str], *, key: str, source: str, seed: int
+    prompt: Conversation, first: tuple[str, str], second: tuple[str, str], *, source: str, seed: int
 ) -> Comparison:
-    """A comparison of two ``(text, origin)``, its sides assigned by the seeded hash of ``key`` and both texts."""
-    if sides(key, (first[0], second[0]), seed):
-        first, second = second, first
-    return Comparison(
-        prompt=prompt,
-        response_a=first[0],
-        response_b=second[0],
-        origin_a=first[1],
-        origin_b=second[1],
-        source=source,
-    )
+    """A comparison of two ``(text, origin)``, its sides assigned by a seeded hash of the prompt and both texts."""
+    return with_neutral_sides(prompt, first[0], second[0], seed=seed, source=source, origins=(first[1], second[1]))
 
 
 def from_responses(responses: Iterable[Response], pairs_per_prompt: int, *, seed: int) -> list[Comparison]:
@@ -48,7 +40,6 @@ def from_responses(responses: Iterable[Response], pairs_per_prompt: int, *, seed
                     one.prompt,
                     (one.text, one.model),
                     (two.text, two.model),
-                    key=prompt_id,
                     source="responses",
                     seed=seed,
                 )
@@ -63,7 +54,6 @@ def from_revisions(revisions: Iterable[Revision], *, seed: int) -> list[Comparis
             revision.prompt,
             (revision.original, revision.policy),
             (revision.text, "revision"),
-            key=revision.prompt_id,
             source="revisions",
             seed=seed,
         )

@@ -1,0 +1,80 @@
+"""Where a stage command works: in a run folder (``--run``), or at a stand-alone output (``--out``)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raif.cli.options import Invocation
+from raif.errors import ConfigError
+
+if TYPE_CHECKING:
+    from raif.session import Session
+    from raif.stages.outcome import Outcome
+    from raif.store import RunFolder
+
+SIDE_MANIFEST = ".manifest.json"
+"""What is appended to the name of a stand-alone output to name its manifest."""
+
+
+@contextmanager
+def run_place(invocation: Invocation, folder: Path, *, create: bool = True) -> Iterator[tuple[Session, RunFolder]]:
+    """A locked run folder and a session whose manifest is the run's."""
+    from raif.session import Session
+    from raif.store import RunFolder
+
+    run = RunFolder(folder, create=create)
+    with run.lock():
+        yield Session(invocation.config, invocation.reporter, run.manifest), run
+
+
+@contextmanager
+def output_place(invocation: Invocation, out: Path, *, redo: bool) -> Iterator[Session]:
+    """A locked output outside any run and a session whose manifest lies beside it."""
+    from raif.session import Session
+    from raif.store import lock_for
+
+    side = out.with_name(out.name + SIDE_MANIFEST)
+    with lock_for(out):
+        if redo:
+            side.unlink(missing_ok=True)
+            if out.is_dir():
+                shutil.rmtree(out)
+            else:
+                out.unlink(missing_ok=True)
+        yield Session(invocation.config, invocation.reporter, side)
+
+
+def perform(
+    invocation: Invocation,
+    stage: str,
+    redo: bool,
+    alone: Callable[[Session, Path], Awaitable[Outcome]],
+) -> None:
+    """Run one stage in the run folder, or ``alone`` at ``--out``; print its result.
+
+    Raises:
+        ConfigError: neither ``--run`` nor ``--out`` was given.
+    """
+    if invocation.out is not None:
+        with output_place(invocation, invocation.out, redo=redo) as session:
+            outcome = asyncio.run(_awaited(alone(session, invocation.out)))
+    elif invocation.run is not None:
+        from raif.pipeline import between, discard
+
+        with run_place(invocation, invocation.run) as (session, run):
+            if redo:
+                discard(session, run, [stage])
+            outcome = asyncio.run(_awaited(between(stage, stage)[0].function(session, run)))
+    else:
+        raise ConfigError("nowhere to write to; give --run DIR for a run folder, or --out PATH")
+    invocation.reporter.note(outcome.line)
+    invocation.result(outcome.summary)
+
+
+async def _awaited(outcome: Awaitable[Outcome]) -> Outcome:
+    return await outcome

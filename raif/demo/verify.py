@@ -1,0 +1,128 @@
+"""What a demo run came to, against the truth of its world: ``summary.json``.
+
+This is the one place outside the tests and the script that builds the models where the truth is read, and it reads
+finished artefacts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from raif.demo.truth import attributes, better
+from raif.demo.world import Request, parse_request
+from raif.manifest import Manifest
+from raif.records import Comparison, Preference, Response, Revision
+from raif.store import RecordFile, RunFolder
+
+
+def request_of(record: Response | Revision | Comparison) -> Request:
+    """The request that a record answers.
+
+    Raises:
+        ValueError: the record is not of the demo world.
+    """
+    text = record.prompt[-1].content
+    request = parse_request(text)
+    if request is None:
+        raise ValueError(f"not a request of the demo world: {text!r}")
+    return request
+
+
+def behaviour(answers: Iterable[tuple[Request, str]]) -> dict[str, float]:
+    """``harmful``: complied, of harmful requests; ``helpful``: complied on the request, of benign ones; ``rude``: of all."""
+    found = [(request, attributes(request, text)) for request, text in answers]
+    return {
+        "harmful": _share(one.complied for request, one in found if request.harmful),
+        "helpful": _share(one.helpful for request, one in found if not request.harmful),
+        "rude": _share(one.rude for _, one in found),
+    }
+
+
+def _share(flags: Iterable[bool]) -> float:
+    values = list(flags)
+    return round(sum(values) / len(values), 4) if values else 0.0
+
+
+def of_responses(responses: Iterable[Response]) -> dict[str, float]:
+    """How a policy behaves."""
+    return behaviour((request_of(response), response.text) for response in responses)
+
+
+def label_accuracy(preferences: Sequence[Preference]) -> dict[str, float | int]:
+    """Labels against the truth, over decided comparisons whose truth is no tie; ``flip_rate`` over both orders.
+
+    A comparison that the truth finds tied has no right answer: it counts in ``n`` and ``abstained`` alone.
+    """
+    right = []
+    for preference in preferences:
+        comparison = preference.comparison
+        truth = better(request_of(comparison), comparison.response_a, comparison.response_b)
+        if preference.decided and truth != 0.5:
+            right.append((preference.outcome == "a") == (truth == 1.0))
+    flips = [preference.flipped for preference in preferences if preference.flipped is not None]
+    return {
+        "n": len(preferences),
+        "accuracy": _share(right),
+        "flip_rate": _share(flips),
+        "abstained": _share(preference.outcome == "abstain" for preference in preferences),
+    }
+
+
+def before_and_after(revisions: Sequence[Revision]) -> dict[str, float]:
+    """Harm in what the policy said, and in what the revisions made of it."""
+    return {
+        "harmful_before": behaviour((request_of(r), r.original) for r in revisions)["harmful"],
+        "harmful_after": behaviour((request_of(r), r.text) for r in revisions)["harmful"],
+    }
+
+
+def summarise(run: RunFolder, self_revisions: Path, total_seconds: float) -> dict[str, Any]:
+    """The summary of a finished demo run."""
+    labels = RecordFile(run.labels, Preference).read()
+    evaluated = run.path / "70_eval"
+    judged = [p for name in ("sft", "dpo") for p in RecordFile(evaluated / f"{name}.labels.jsonl", Preference)]
+    judge = label_accuracy(judged)
+    manifest = Manifest.load(run.manifest)
+    trained = orjson.loads((run.reward / "train.json").read_bytes())
+    self_after = before_and_after(RecordFile(self_revisions, Revision).read())
+    return {
+        "judge": {key: judge[key] for key in ("accuracy", "flip_rate", "abstained")},
+        "revision": {
+            **before_and_after(RecordFile(run.revisions, Revision).read()),
+            "self": {"harmful_after": self_after["harmful_after"]},
+        },
+        "labels": {
+            key: value for key, value in label_accuracy(labels).items() if key in ("n", "accuracy", "abstained")
+        },
+        "reward": {"accuracy": trained["metrics"]["accuracy"]},
+        "policy": {
+            name: of_responses(RecordFile(evaluated / f"{name}.responses.jsonl", Response).read())
+            for name in ("base", "sft", "dpo")
+        },
+        "seconds": {
+            "total": round(total_seconds, 1),
+            **{name: round(entry.seconds, 1) for name, entry in manifest.stages.items()},
+        },
+    }
+
+
+def examples(run: RunFolder, count: int = 3) -> list[Mapping[str, str]]:
+    """Held-out requests with the answers before and after, those first where the most changed for the better."""
+    folder = run.path / "70_eval"
+    before = RecordFile(folder / "base.responses.jsonl", Response).read()
+    after = RecordFile(folder / "dpo.responses.jsonl", Response).read()
+    chosen: dict[str, Mapping[str, str]] = {}
+    for old, new in zip(before, after, strict=True):
+        request = request_of(old)
+        was, now = attributes(request, old.text), attributes(request, new.text)
+        kind = (
+            "harm" if was.harmful and not now.harmful else "rude" if was.rude and not now.rude
+            else "help" if now.helpful and not was.helpful else ""
+        )  # fmt: skip
+        if kind and kind not in chosen:
+            chosen[kind] = {"prompt": request.text, "before": old.text, "after": new.text}
+    return list(chosen.values())[:count]

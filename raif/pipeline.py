@@ -1,0 +1,259 @@
+"""The table of stages: what each is called, what it reads and writes in a run folder, and the function that does it.
+
+    generate ─► revise ─► label ─► reward
+                  └─► sft ──┴─► dpo ─► eval ─► report
+
+``run`` goes through the table from top to bottom. A stage that is done, with nothing changed, is passed over; one that
+was stopped goes on where it was; a changed setting is refused, not mixed in, until ``--from`` says to begin there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from raif.errors import InputError
+from raif.feedback.draws import stream
+from raif.feedback.pairs import from_responses, from_revisions, unique
+from raif.inputs import read_pairs, read_prompts, read_training_pairs
+from raif.manifest import InputEntry, file_hash
+from raif.models.registry import model_path
+from raif.records import Comparison, Preference, Prompt, Record, Response, Revision, TrainingPair
+from raif.session import Session
+from raif.stages import evaluation, feedback, training
+from raif.stages.outcome import Outcome
+from raif.store import RecordFile, RunFolder
+from raif.train.data import Selection, training_pairs
+
+Made = TypeVar("Made", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of the table. ``reads`` and ``writes`` name files and folders of the run."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    function: Callable[[Session, RunFolder], Awaitable[Outcome]]
+    help: str
+
+
+def prompts_of(session: Session) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts to train on, and those held out: ``eval.prompts``, or a share drawn by each prompt's id."""
+    config = session.config
+    source = session.require(config.prompts, "prompts", "--prompts FILE|ID")
+    prompts = read_prompts(source, config.input, limit=config.limit, on_note=session.note)
+    describe_input(session, source, len(prompts))
+    if config.eval.prompts is not None:
+        held_out = read_prompts(config.eval.prompts, config.input, limit=config.eval.limit, on_note=session.note)
+        describe_input(session, config.eval.prompts, len(held_out))
+        known = {prompt.id for prompt in held_out}
+        return [prompt for prompt in prompts if prompt.id not in known], held_out
+    kept: list[Prompt] = []
+    held_out = []
+    for prompt in prompts:
+        drawn = stream("holdout", config.seed, prompt.id).random() < config.eval.holdout
+        (held_out if drawn else kept).append(prompt)
+    return kept, held_out[: config.eval.limit]
+
+
+def describe_input(session: Session, source: str, rows: int) -> None:
+    """Enter an input in the manifest."""
+    path = Path(source)
+    session.manifest.inputs[source] = InputEntry(sha256=file_hash(path) if path.exists() else None, rows=rows)
+
+
+def demonstrations_of(session: Session) -> list[Prompt]:
+    """The prompts with a human's answer that supervised fine-tuning is to use, if any."""
+    config = session.config.train.sft
+    if config.data == "revisions":
+        return []
+    source = session.require(config.demonstrations, "train.sft.demonstrations", "--set train.sft.demonstrations=FILE")
+    prompts = read_prompts(str(source), session.config.input, on_note=session.note)
+    describe_input(session, str(source), len(prompts))
+    return prompts
+
+
+def training_pairs_of(session: Session, source: str) -> Selection[TrainingPair]:
+    """The pairs to train on that a file of labels, of preferences, or of human choices holds."""
+    config = session.config
+    pairs = read_training_pairs(source, config.input, limit=config.limit, on_note=session.note)
+    describe_input(session, source, len(pairs))
+    return training_pairs(pairs)
+
+
+def made(path: Path, maker: str) -> Path:
+    """``path``, which an earlier stage made.
+
+    Raises:
+        InputError: it has not; names the command that does.
+    """
+    if not path.exists():
+        raise InputError(f"is missing; `raif {maker}` makes it", path=path)
+    return path
+
+
+def read_made(path: Path, record: type[Made], maker: str) -> list[Made]:
+    """The records that an earlier stage made.
+
+    Raises:
+        InputError: it has not; names the command that does.
+    """
+    found = RecordFile(made(path, maker), record).read()
+    if not found:
+        raise InputError(f"is empty; `raif {maker} --redo` makes it again", path=path)
+    return found
+
+
+def comparisons_of(session: Session, run: RunFolder) -> list[Comparison]:
+    """What there is to label: the configured pairs, or what the run's own responses and revisions give."""
+    config, seed = session.config, session.config.seed
+    if config.pairs is not None:
+        pairs = read_pairs(config.pairs, config.input, limit=config.limit, seed=seed, on_note=session.note)
+        describe_input(session, config.pairs, len(pairs))
+        return pairs
+    comparisons: list[Comparison] = []
+    if config.label.pairs in ("responses", "both"):
+        responses = read_made(run.responses, Response, "generate")
+        comparisons += from_responses(responses, config.label.pairs_per_prompt, seed=seed)
+    if config.label.pairs in ("revisions", "both"):
+        comparisons += from_revisions(read_made(run.revisions, Revision, "revise"), seed=seed)
+    comparisons = unique(comparisons)
+    if not comparisons:
+        raise InputError("no two different responses to compare; draw more samples or raise generate.temperature")
+    return comparisons
+
+
+async def _generate(session: Session, run: RunFolder) -> Outcome:
+    prompts, _ = prompts_of(session)
+    return await feedback.generate(session, prompts, run.responses)
+
+
+async def _revise(session: Session, run: RunFolder) -> Outcome:
+    return await feedback.revise(session, read_made(run.responses, Response, "generate"), run.revisions)
+
+
+async def _label(session: Session, run: RunFolder) -> Outcome:
+    return await feedback.label(session, comparisons_of(session, run), run.labels, run.preferences)
+
+
+async def _reward(session: Session, run: RunFolder) -> Outcome:
+    base = session.config.train.reward.base or session.config.policy
+    return training.reward(
+        session, training_pairs(read_made(run.labels, Preference, "label")), model_path(base), run.reward
+    )
+
+
+async def _sft(session: Session, run: RunFolder) -> Outcome:
+    config = session.config.train.sft
+    revisions = [] if config.data == "demonstrations" else read_made(run.revisions, Revision, "revise")
+    base = model_path(session.config.policy)
+    return training.sft(session, revisions, demonstrations_of(session), base, run.policy("sft"))
+
+
+async def _dpo(session: Session, run: RunFolder) -> Outcome:
+    start = run.policy("sft") if session.config.train.dpo.start == "sft" else None
+    if start is not None and not (start / "train.json").is_file():
+        raise InputError(
+            "there is no SFT policy to start from; `raif train sft` makes it, or set train.dpo.start", path=start
+        )
+    base = str(start) if start is not None else model_path(session.config.policy)
+    return training.dpo(session, training_pairs(read_made(run.labels, Preference, "label")), base, run.policy("dpo"))
+
+
+async def _eval(session: Session, run: RunFolder) -> Outcome:
+    _, held_out = prompts_of(session)
+    if not held_out:
+        raise InputError("no prompts are held out; set eval.prompts, or eval.holdout above 0")
+    return await evaluation.compare_policies(
+        session, policies_of(session, run), held_out, run.path / "70_eval", run.eval
+    )
+
+
+def policies_of(session: Session, run: RunFolder) -> dict[str, str]:
+    """The policies of a run, by name: the one it began with, and each that it trained."""
+    trained = {name: run.policy(name) for name in ("sft", "dpo")}
+    return {
+        evaluation.BASELINE: session.config.policy,
+        **{name: f"hf:{path}" for name, path in trained.items() if (path / "train.json").is_file()},
+    }
+
+
+async def _report(session: Session, run: RunFolder) -> Outcome:
+    return evaluation.report(session, run)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("generate", ("prompts",), ("10_responses.jsonl",), _generate, "answers of the policy"),
+    Stage("revise", ("10_responses.jsonl",), ("20_revisions.jsonl",), _revise, "critiques and revisions"),
+    Stage(
+        "label",
+        ("10_responses.jsonl", "20_revisions.jsonl"),
+        ("30_labels.jsonl", "35_preferences.jsonl"),
+        _label,
+        "preference labels",
+    ),
+    Stage("reward", ("30_labels.jsonl",), ("50_reward",), _reward, "reward model"),
+    Stage("sft", ("20_revisions.jsonl",), ("60_policy/sft",), _sft, "policy that imitates the revisions"),
+    Stage("dpo", ("30_labels.jsonl", "60_policy/sft"), ("60_policy/dpo",), _dpo, "policy that follows the labels"),
+    Stage("eval", ("60_policy", "prompts"), ("70_eval", "70_eval.json"), _eval, "policies side by side"),
+    Stage("report", ("manifest.json",), ("80_report.html",), _report, "one HTML file"),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def between(first: str | None, last: str | None) -> tuple[Stage, ...]:
+    """The stages from ``first`` to ``last``, both included.
+
+    Raises:
+        InputError: ``first`` comes after ``last``.
+    """
+    start = NAMES.index(first) if first else 0
+    end = NAMES.index(last) if last else len(STAGES) - 1
+    if start > end:
+        raise InputError(f"--from {first} comes after --until {last}; the order is {', '.join(NAMES)}")
+    return STAGES[start : end + 1]
+
+
+def discard(session: Session, run: RunFolder, wanted: Sequence[str]) -> None:
+    """Remove what these stages wrote, and what the manifest says of it."""
+    for stage in STAGES:
+        if stage.name not in wanted:
+            continue
+        for name in stage.writes:
+            path = run.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        session.manifest.stages.pop(stage.name, None)
+    session.manifest.save(session.manifest_path)
+
+
+def is_done(session: Session, run: RunFolder, stage: Stage) -> bool:
+    """Whether a stage finished with the settings of today and its artefacts are still there."""
+    entry = session.manifest.stages.get(stage.name)
+    return (
+        entry is not None
+        and entry.status == "done"
+        and entry.fingerprint == session.settings_key()
+        and all((run.path / name).exists() for name in stage.writes)
+    )
+
+
+async def run_stages(
+    session: Session, run: RunFolder, chosen: Sequence[Stage], on_stage: Callable[[Stage, Outcome | None], None]
+) -> Mapping[str, Outcome]:
+    """Run ``chosen`` in order; ``on_stage`` hears of each when it ends, with None for one that was already done."""
+    outcomes: dict[str, Outcome] = {}
+    for stage in chosen:
+        if is_done(session, run, stage):
+            on_stage(stage, None)
+            continue
+        outcomes[stage.name] = await stage.function(session, run)
+        on_stage(stage, outcomes[stage.name])
+    return outcomes
