@@ -84,7 +84,7 @@ class RecordFile(Generic[R]):
             return _count_lines(file, end)
 
     def append(self, records: Iterable[R]) -> None:
-        """Write records at the end, in one buffer, and return once they are on the disk.
+        """Write records at the end, in one buffer, and return once they are on the disk. Even none mend a torn end.
 
         All or nothing for errors that this process lives to see; a process killed on the way leaves some of the
         records, and perhaps a torn line that the next reader or writer cuts off.
@@ -94,7 +94,7 @@ class RecordFile(Generic[R]):
             StoreError: the disk is full, or the file holds something other than records of this type.
         """
         data = b"".join(orjson.dumps(record.model_dump(mode="json")) + b"\n" for record in records)
-        if not data:
+        if not data and not self.path.exists():
             return
         self._refuse_foreign()
         try:
@@ -119,7 +119,7 @@ class RecordFile(Generic[R]):
             raise disk_error(error, self.path, "write") from error
 
     def truncate(self, n_records: int) -> None:
-        """Keep the first ``n_records`` records and drop the rest.
+        """Keep the first ``n_records`` records, drop the rest, and mend a torn end.
 
         Raises:
             ValueError: there are fewer records than that.
@@ -134,17 +134,12 @@ class RecordFile(Generic[R]):
             for _ in range(n_records):
                 file.readline()
             keep = file.tell()
-        if not self.path.exists():
-            return
-        try:
-            descriptor = os.open(self.path, os.O_RDWR)
+        if n_records < found:
             try:
-                os.ftruncate(descriptor, keep)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise disk_error(error, self.path, "write") from error
+                os.truncate(self.path, keep)
+            except OSError as error:
+                raise disk_error(error, self.path, "write") from error
+        self.append([])
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[BinaryIO, int]]:
