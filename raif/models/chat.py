@@ -145,7 +145,7 @@ class ChatFormat:
             ChatRefusedError: the template does not take this conversation.
         """
         # The template has written the control tokens already: a tokenizer that adds its own would double them.
-        return list(self.tokenizer(self.render(messages), add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(self.render(messages), add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a completion, without control tokens and without white space around it."""

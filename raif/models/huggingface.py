@@ -23,7 +23,7 @@ from raif.errors import ModelError
 from raif.models.base import Completion, Failure, GenerateRequest, ModelInfo, ScoreRequest, Scores
 from raif.models.chat import ChatRefusedError
 from raif.models.choices import answer_tokens, check_choices, check_tokens
-from raif.models.loading import Loaded, load, quiet
+from raif.models.loading import Loaded, load
 from raif.models.sampling import RowStreams, stream_seed
 from raif.records import Conversation
 
@@ -123,7 +123,7 @@ class HuggingFaceModel:
 
     def _guarded(self, action: Callable[[threading.Event], T], stop: threading.Event) -> T:
         try:
-            with quiet(), torch.inference_mode():
+            with torch.inference_mode():
                 return action(stop)
         except torch.OutOfMemoryError as error:
             raise ModelError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
@@ -132,6 +133,7 @@ def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, t
                 dtype=kind,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, and refused below in one line
                 **trust(trust_remote_code),
             ),
         )
@@ -167,12 +169,17 @@ def _guarded(spec: str, what: str, action: Any) -> Any:
                 f"{spec}: this model brings its own code, which raif does not run; if you trust it, "
                 "set trust_remote_code: true"
             ) from error
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if "safetensors" in str(error) and what == "model":
-            reason = "it offers no safetensors weights, and raif loads nothing else"
-        elif os.environ.get("HF_HUB_OFFLINE") and not Path(spec.partition(":")[2]).expanduser().is_dir():
-            reason = "there is no such folder, and the Hub is switched off (HF_HUB_OFFLINE)"
-        raise ModelSpecError(f"{spec}: the {what} can't be opened: {reason[:300]}") from error
+        raise ModelSpecError(f"{spec}: the {what} can't be opened: {_reason(error, spec)}") from error
+
+
+def _reason(error: Exception, spec: str) -> str:
+    """One line of an error that may have many."""
+    if HF_HUB_OFFLINE and not Path(spec.partition(":")[2]).expanduser().is_dir():
+        return "there is no such folder, and the Hub is switched off (HF_HUB_OFFLINE)"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if "does not appear to have a file named" in lines[0] and ".safetensors" in lines[0]:
+        return "it offers no safetensors weights, and raif loads no others"
+    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]
 
 
 def _check_weights(spec: str, report: dict[str, Any]) -> None:
