@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support.tiny import make_tokenizer
 
 from raif.errors import ModelSpecError
 from raif.models.chat import ChatFormat, ChatRefusedError, break_apart, control_words, forgeries
 from raif.records import Message, conversation
+from support.tiny import make_tokenizer
 
 STRICT = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + (
     "<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny import ARCHITECTURES, CONTEXT
 
 from raif.errors import ModelError, ModelSpecError
 from raif.models.base import ChatModel, Completion, Failure, GenerateRequest, Sampling, ScoreRequest, Scores
 from raif.models.huggingface import HuggingFaceModel
 from raif.records import Message, conversation
+from support.tiny import ARCHITECTURES, CONTEXT
 
 GREEDY = Sampling(temperature=0.0, max_tokens=10)
 PROMPTS = [

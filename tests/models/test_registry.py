@@ -61,7 +61,7 @@ def test_a_malformed_specification_names_the_forms_or_the_nearest(text: str, sai
 
 @pytest.mark.parametrize("spec", ["openai:judge@http://localhost:1/v1", "vllm:org/name"])
 def test_backends_to_come_say_so(spec: str) -> None:
-    with pytest.raises(ModelSpecError, match="not available in this version yet.*use hf:, demo: or scripted:"):
+    with pytest.raises(ModelSpecError, match=r"not available in this version yet.*use hf:, demo: or scripted:"):
         open_model(spec)
 
 

@@ -1,0 +1,223 @@
+"""The cache in front of a model: what is asked, what is kept, and what it is counted as."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raif.cache import CompletionCache
+from raif.errors import ModelError, StoreError
+from raif.models.base import ChatModel, Completion, Failure, GenerateRequest, ModelInfo, Sampling, ScoreRequest, Scores
+from raif.models.middleware import CachedModel, Usage, decode_result, encode_result
+from raif.models.scripted import ScriptedModel
+from raif.records import conversation
+
+
+class Counting(ScriptedModel):
+    """Answers with the prompt and the number of the call, and remembers what it was asked."""
+
+    def __init__(self, name: str = "counting", **details: str) -> None:
+        super().__init__(self.answer, info=ModelInfo("scripted:counting", name, details))
+        self.batches: list[int] = []
+        self.asked = 0
+
+    def answer(self, request: GenerateRequest | ScoreRequest) -> object:
+        self.asked += 1
+        text = request.messages[-1].content
+        if text.startswith("fail "):
+            return Failure(text.removeprefix("fail "), "as told", 2, 1)
+        return {"A": 0.1 + 0.2} if isinstance(request, ScoreRequest) else f"{text} {self.asked}"
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        self.batches.append(len(requests))
+        return await super().generate(requests)
+
+
+@pytest.fixture
+def cache(tmp_path: Path):
+    with CompletionCache(tmp_path / "cache.sqlite3") as opened:
+        yield opened
+
+
+def asked(text: str, sample: int = 0, **sampling: object) -> GenerateRequest:
+    return GenerateRequest(conversation(text), Sampling(**sampling), sample)
+
+
+def texts(model: CachedModel, *requests: GenerateRequest) -> list[str]:
+    return [result.text for result in asyncio.run(model.generate(requests))]
+
+
+def test_it_is_a_chat_model() -> None:
+    model = Counting()
+    cached = CachedModel(model)
+    assert isinstance(cached, ChatModel)
+    assert cached.info is model.info
+
+
+def test_what_is_known_is_not_asked_again(cache) -> None:
+    inner = Counting()
+    assert texts(CachedModel(inner, cache), asked("a"), asked("b")) == ["a 1", "b 2"]
+    assert texts(CachedModel(inner, cache), asked("c"), asked("b"), asked("a")) == ["c 3", "b 2", "a 1"]
+    assert inner.batches == [2, 1]
+
+
+def test_nothing_new_asks_nothing(cache) -> None:
+    inner = Counting()
+    model = CachedModel(inner, cache)
+    texts(model, asked("a"))
+    texts(model, asked("a"))
+    assert texts(model) == []
+    assert inner.batches == [1]
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_a_request_made_twice_in_a_call_is_asked_once(cache, remember: bool) -> None:
+    inner = Counting()
+    model = CachedModel(inner, cache if remember else None)
+    assert texts(model, asked("a"), asked("b"), asked("a")) == ["a 1", "b 2", "a 1"]
+    assert inner.batches == [2]
+
+
+def test_without_a_cache_nothing_is_remembered() -> None:
+    inner = Counting()
+    model = CachedModel(inner)
+    assert texts(model, asked("a")) + texts(model, asked("a")) == ["a 1", "a 2"]
+
+
+def test_everything_that_an_answer_depends_on_is_in_the_key() -> None:
+    base = asked("a")
+    variants = [
+        asked("b"),
+        asked("a", sample=1),
+        asked("a", temperature=0.5),
+        asked("a", top_p=0.5),
+        asked("a", top_k=5),
+        asked("a", max_tokens=5),
+        asked("a", seed=5),
+        replace(base, messages=(*base.messages, *base.messages)),
+    ]
+    model = CachedModel(Counting())
+    keys = [model.key("generate", request) for request in (base, *variants)]
+    keys += [model.key("score", ScoreRequest(base.messages, choices)) for choices in (("A", "B"), ("B", "A"))]
+    keys += [CachedModel(Counting(name)).key("generate", base) for name in ("other", "hf:counting")]
+    keys += [CachedModel(Counting(dtype=dtype)).key("generate", base) for dtype in ("float32", "bfloat16")]
+    assert len(set(keys)) == len(keys) == 15
+    assert {len(key) for key in keys} == {32}
+
+
+def test_where_a_model_lies_and_runs_is_not_in_the_key() -> None:
+    one, two = Counting(path="/a", device="cpu", threads="1"), Counting(path="/b", device="cuda", threads="2")
+    assert CachedModel(one).key("generate", asked("a")) == CachedModel(two).key("generate", asked("a"))
+
+
+def test_scores_come_back_bit_for_bit(cache) -> None:
+    model = CachedModel(Counting(), cache)
+    request = ScoreRequest(conversation("?"), ("B", "A"))
+    first = asyncio.run(model.score([request]))
+    assert first == asyncio.run(model.score([request])) == [Scores((0.0, 0.30000000000000004), 1)]
+    assert model.usage.cache_hits == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"), [("request_error", False), ("truncated", True), ("too_long", True), ("refusal", True)]
+)
+def test_a_failure_is_kept_unless_it_may_pass(cache, kind: str, kept: bool) -> None:
+    inner = Counting()
+    model = CachedModel(inner, cache)
+    first = asyncio.run(model.generate([asked(f"fail {kind}"), asked("a")]))
+    assert first == asyncio.run(model.generate([asked(f"fail {kind}"), asked("a")]))
+    assert first[0] == Failure(kind, "as told", 2, 1)
+    assert inner.asked == (2 if kept else 3)
+
+
+def test_what_was_made_is_committed_before_it_is_returned(cache, tmp_path: Path) -> None:
+    texts(CachedModel(Counting(), cache), asked("a"), asked("b"))
+    # Another connection, as after a kill: nothing was closed, and both are there.
+    with CompletionCache(tmp_path / "cache.sqlite3") as other:
+        inner = Counting()
+        assert texts(CachedModel(inner, other), asked("b"), asked("a")) == ["b 2", "a 1"]
+        assert inner.asked == 0
+
+
+def test_all_of_a_call_is_kept_in_one_transaction() -> None:
+    calls: list[int] = []
+
+    class Memory:
+        def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+            calls.append(-len(keys))
+            return {}
+
+        def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+            calls.append(len(list(items)))
+
+    texts(CachedModel(Counting(), Memory()), *(asked(str(i)) for i in range(5)))
+    assert calls == [-5, 5]
+
+
+def test_usage_counts_what_was_spent(cache) -> None:
+    model = CachedModel(Counting(), cache)
+    texts(model, asked("a b c"), asked("a b c"), asked("d"))
+    # "a b c" has 3 words and its answer "a b c 1" has 4; "d" 1 and "d 2" 2. The repetition costs nothing.
+    seconds = model.usage.seconds
+    assert seconds > 0
+    assert model.usage == Usage(3, 1, 0, 4, 6, seconds)
+    before = model.usage.copy()
+    asyncio.run(model.generate([asked("d"), asked("fail too_long")]))
+    spent = model.usage.since(before)
+    assert replace(spent, seconds=0) == Usage(
+        requests=2, cache_hits=1, failures=1, prompt_tokens=2, completion_tokens=1
+    )
+    before.add(spent)
+    assert replace(before, seconds=0) == replace(model.usage, seconds=0)
+
+
+def test_models_may_share_a_meter(cache) -> None:
+    usage = Usage()
+    for name in ("one", "two"):
+        texts(CachedModel(Counting(name), cache, usage), asked("a"))
+    assert (usage.requests, usage.cache_hits) == (2, 0)
+
+
+def test_a_model_that_breaks_leaves_nothing_behind(cache) -> None:
+    class Broken(ScriptedModel):
+        async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+            raise ModelError("out of memory")
+
+    with pytest.raises(ModelError, match="out of memory"):
+        texts(CachedModel(Broken(str), cache), asked("a"))
+    assert len(cache) == 0
+
+
+def test_closing_closes_the_model_and_leaves_the_cache_open(cache) -> None:
+    closed: list[bool] = []
+
+    class Closing(Counting):
+        async def close(self) -> None:
+            closed.append(True)
+
+    model = CachedModel(Closing(), cache)
+    asyncio.run(model.close())
+    assert closed == [True]
+    assert cache.enabled
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Completion("a\n„ü“", "length", 3, 4),
+        Scores((0.1 + 0.2, 0.0), 7),
+        Failure("too_long", "why", 1, 2),
+    ],
+)
+def test_a_result_comes_back_as_it_was(result: Completion | Scores | Failure) -> None:
+    assert decode_result(encode_result(result)) == result
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"type":"completion"}', b'{"type":"other"}', b"\xff"])
+def test_what_raif_did_not_write_is_refused(value: bytes) -> None:
+    with pytest.raises(StoreError, match="an entry that raif did not write"):
+        decode_result(value)
