@@ -15,7 +15,7 @@ from typing import Any, Literal
 from raif.constitution.load import parse
 from raif.constitution.model import SLUG, Constitution, Principle
 from raif.constitution.source import Document, Location, UnreadableError, read_document
-from raif.constitution.wording import compound, is_empty, length, meaning, same_words
+from raif.constitution.wording import alike, compound, is_empty, length, opposed, same_words
 from raif.errors import ConstitutionError
 
 Severity = Literal["error", "warning"]
@@ -25,11 +25,6 @@ MAX_WORDS = 60
 
 DROWNED = 0.1
 """One principle drowns the others where all of them together have less than this share of the weight."""
-
-ALIKE = 0.85
-"""Share of common concepts from which two statements of at least ``ENOUGH`` concepts count as the same."""
-
-ENOUGH = 4
 
 _POSITIONAL = re.compile(r"(?:[a-z]|pr|principle|rule|item|number|no|nr|const|statement)?[-_]?\d+|[a-z]", re.IGNORECASE)
 
@@ -123,8 +118,7 @@ def _about_statements(principle: Principle, at: Location) -> Iterator[Warned]:
             message = f"{principle.id}: {field} has {words} words; a judge follows {MAX_WORDS} or fewer better"
             yield (*at, field), "overlong-statement", message
     for first, second in combinations(principle.given, 2):
-        one, other = meaning(getattr(principle, first)), meaning(getattr(principle, second))
-        if one.concepts and one.concepts == other.concepts and one.sign != other.sign:
+        if opposed(getattr(principle, first), getattr(principle, second)):
             message = f"{principle.id}: {second} asks for the opposite of {first}"
             yield (*at, second), "contradiction", message
 
@@ -142,35 +136,35 @@ def _about_weights(constitution: Constitution) -> Iterator[Warned]:
 
 
 def _about_pair(first: Principle, second: Principle, i: int, j: int, document: Document) -> Iterator[Warned]:
-    """At most one finding for a pair of principles: what they share is said where the second one says it."""
-    for field in ("comparison", "text", "critique", "revision"):
-        if field not in first.given and field not in second.given:
-            continue
+    """At most one finding for a pair of principles, placed where the second one repeats or contradicts the first.
+
+    Critiques and revisions may be shared: "Say it in a kinder way." answers more than one fault.
+    """
+    line = document.place(("principles", i)).line
+    for field in ("comparison", "text"):
         one, other = getattr(first, field), getattr(second, field)
+        where = ("principles", j, _written(second, field))
         if same_words(one, other):
-            where: Location = ("principles", j, field if field in second.given else second.given[0])
-            line = document.place(("principles", i)).line
             if first.weight != second.weight:
                 message = f"{second.id} says the same as {first.id} (line {line}) with another weight; keep one"
                 yield where, "conflicting-weights", message
             else:
                 yield where, "duplicate-statement", f"{second.id} says the same as {first.id} (line {line}); keep one"
             return
-    for field in ("comparison", "text", "critique", "revision"):
-        one, other = meaning(getattr(first, field)), meaning(getattr(second, field))
-        smaller = min(len(one.concepts), len(other.concepts))
-        overlap = one.overlap(other)
-        if overlap < 1 and (overlap < ALIKE or smaller < ENOUGH):
-            continue
-        where = ("principles", j, field if field in second.given else second.given[0])
-        line = document.place(("principles", i)).line
-        if one.sign != other.sign:
+        kinship = alike(one, other)
+        if kinship < 0:
             message = f"{second.id} seems to ask for the opposite of {first.id} (line {line})"
             yield where, "contradiction", message
-        else:
-            message = f"{second.id} says nearly the same as {first.id} (line {line})"
-            yield where, "near-duplicate", message
-        return
+            return
+        if kinship > 0:
+            yield where, "near-duplicate", f"{second.id} says nearly the same as {first.id} (line {line})"
+            return
+
+
+def _written(principle: Principle, field: str) -> str:
+    """The statement in the file that a resolved one comes from (see ``Principle``)."""
+    order = (field, "text", "comparison", "critique", "revision")
+    return next(name for name in order if name in principle.given)
 
 
 def _short(text: str) -> str:

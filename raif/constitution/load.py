@@ -67,7 +67,9 @@ def parse(document: Document) -> Constitution | list[Problem]:
     try:
         return Constitution.model_validate(named)
     except ValidationError as error:
-        problems = [_problem(document, details) for details in error.errors(include_url=False)]
+        # Pydantic counts only the good items of a list: where all are bad it also calls the list too short.
+        all_details = [d for d in error.errors(include_url=False) if not (d["type"] == "too_short" and d["input"])]
+        problems = [_problem(document, details) for details in all_details]
         problems = [problem for problem in problems if problem.code != "duplicate-id"] + _repeated_ids(document)
         return sorted(problems, key=lambda problem: (problem.place, problem.message))
 

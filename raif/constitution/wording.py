@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+ALIKE = 0.85
+"""Share of common concepts, of all in either statement, from which longer statements count as alike."""
+
+ENOUGH = 4
+"""Concepts that make a statement a longer one."""
+
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _PLACEHOLDER = re.compile(r"(?:todo|tbd|fixme|xxx+|n/?a|none|null|lorem ipsum|placeholder|\W*)\W*", re.IGNORECASE)
 
@@ -27,10 +33,10 @@ _TWO_MORES = re.compile(
 _CHOICE = re.compile(r"(?:please )?(?:choose|prefer|pick|select)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(]?[A-ZÀ-Þ])")
 _DEMAND = re.compile(
-    rf"\b{_MODAL}\b|^(?:please |then |also |and |never |always |do not |don't |do )*"
-    r"(?:choose|prefer|pick|select|avoid|make|be|take|remove|add|rewrite|say|write|answer|keep|use|refuse|decline|"
-    r"explain|give|stop|reject|penali[sz]e|reward)\b|"
-    r"^the response (?:does|is|gives|says|treats|takes|has|never|always)\b",
+    rf"\b{_MODAL}\b|"
+    r"^(?:please |then |also |and )*(?:never|always|do not|don't|choose|prefer|pick|select|avoid|make|be|take|remove|"
+    r"add|rewrite|say|write|answer|keep|use|refuse|decline|explain|give|stop|reject|penali[sz]e|reward)\b|"
+    r"^(?:the response|it) (?:does|is|gives|says|treats|takes|has|never|always)\b",
     re.IGNORECASE,
 )
 
@@ -87,11 +93,6 @@ class Meaning:
     concepts: frozenset[str]
     sign: int
 
-    def overlap(self, other: Meaning) -> float:
-        """Jaccard overlap of the concepts, in [0, 1]; 0 where there are none."""
-        union = self.concepts | other.concepts
-        return len(self.concepts & other.concepts) / len(union) if union else 0.0
-
 
 def meaning(statement: str) -> Meaning:
     """The concepts of a statement and its direction: +1, or -1 after an odd number of negations."""
@@ -99,13 +100,32 @@ def meaning(statement: str) -> Meaning:
     for word in _WORD.findall(statement.lower().replace("’", "'")):
         if word in _NEGATIVE or word.endswith("n't"):
             sign = -sign
-        if word in _CONCEPT:
+        elif word in _CONCEPT:
             concept, direction = _CONCEPT[word]
             concepts.add(concept)
             sign *= direction
-        elif word not in _EMPTY and word not in _NEGATIVE:
+        elif word not in _EMPTY:
             concepts.add(_stem(word))
     return Meaning(frozenset(concepts), sign)
+
+
+def opposed(first: str, second: str) -> bool:
+    """Whether two statements have the same concepts, in opposite directions."""
+    one, other = meaning(first), meaning(second)
+    return bool(one.concepts) and one.concepts == other.concepts and one.sign != other.sign
+
+
+def alike(first: str, second: str) -> int:
+    """1 where two statements say the same or nearly so, -1 where one is the other turned round, else 0.
+
+    Short statements must have all concepts in common; from ``ENOUGH`` on, a share of ``ALIKE`` of them will do.
+    """
+    one, other = meaning(first), meaning(second)
+    common, union = one.concepts & other.concepts, one.concepts | other.concepts
+    needed = ALIKE if min(len(one.concepts), len(other.concepts)) >= ENOUGH else 1
+    if not union or len(common) / len(union) < needed:
+        return 0
+    return one.sign * other.sign
 
 
 def same_words(first: str, second: str) -> bool:
