@@ -87,9 +87,10 @@ def lint(ctx: click.Context, files: tuple[Path, ...], as_json: bool, quiet: bool
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="Accepted everywhere; there is nothing to silence here.")
 def show(file: Path | None, as_json: bool, quiet: bool) -> None:
-    """Show a constitution as raif reads it: derived statements, shares of the weight, hash.
+    """Show a constitution as raif reads it.
 
-    Without FILE, raif's default constitution. A table on a terminal, plain lines when piped.
+    That is with its derived statements, the shares of the weight and the hash that records carry. Without FILE,
+    raif's default constitution. A table on a terminal, plain lines when piped.
 
     \b
     Keys of --json: name, version, description, hash,
@@ -117,9 +118,10 @@ def show(file: Path | None, as_json: bool, quiet: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Accepted everywhere; the schema is JSON already.")
 @click.option("--quiet", is_flag=True, help="Accepted everywhere; there is nothing to silence here.")
 def schema(as_json: bool, quiet: bool) -> None:
-    """Print the JSON Schema of principle files, for editors that complete and check as one types.
+    """Print the JSON Schema of principle files.
 
-    A file names it in its first line: # yaml-language-server: $schema=constitution.schema.json
+    With it editors complete and check as one types. A file names it in its first line:
+    # yaml-language-server: $schema=constitution.schema.json
 
     \b
     Example:

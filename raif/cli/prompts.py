@@ -55,7 +55,7 @@ template_option = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="Accepted everywhere; there is nothing to silence here.")
 def list_prompts(templates: dict[str, Path], as_json: bool, quiet: bool) -> None:
-    """List the prompts: name, hash of the wording, what is asked, file.
+    """List the prompts: name, hash of the wording, what is asked.
 
     \b
     Keys of --json: prompts (name, purpose, path, hash).
@@ -104,10 +104,11 @@ def show(
     quiet: bool,
     **material: Any,
 ) -> None:
-    """Print exactly what a judge would be sent: the prompt NAME, once for each principle.
+    """Print exactly what a judge would be sent.
 
-    The material is a sample unless given. Of several prompts each follows a line that names its principle; with one
-    principle (--principle) nothing but the prompt is printed. The model's chat template comes round it.
+    That is the prompt NAME, once for each principle. The material is a sample unless given. Of several prompts each
+    follows a line that names its principle; with one principle (--principle) nothing but the prompt is printed. The
+    model's chat template comes round it.
 
     \b
     Keys of --json: name, template (its hash), constitution (its hash), prompts (principle, text).
