@@ -46,7 +46,10 @@ def neutralise(text: str, tags: Iterable[str]) -> str:
 
 
 def _names_one(text: str, start: int, tags: frozenset[str], longest: int) -> bool:
-    """Whether one of ``tags``, and not a longer word, follows the bracket before ``start``."""
+    """Whether one of ``tags``, and not a longer word, follows the bracket before ``start``.
+
+    What the end of the text cuts short counts too: the next text to be inserted could complete it.
+    """
     word = ""
     for index in range(start, len(text)):
         character = text[index]
@@ -58,6 +61,9 @@ def _names_one(text: str, start: int, tags: frozenset[str], longest: int) -> boo
         word += letters
         if len(word) > longest or not any(tag.startswith(word) or word.startswith(tag) for tag in tags):
             break
+    else:
+        if any(tag.startswith(word) for tag in tags):
+            return True
     return word in tags or any(word.startswith(tag) and not _in_a_word(word[len(tag)]) for tag in tags if tag != word)
 
 
