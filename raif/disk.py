@@ -54,6 +54,7 @@ def write_atomically(path: Path | str, data: bytes) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of ``data``, in as many goes as the system takes, and has it on the disk on return."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -72,6 +73,11 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(lock_file: Path, what: str) -> Iterator[None]:
+    """Keeps every other process from writing ``what`` meanwhile.
+
+    Raises:
+        RunLockedError: another process is writing it; names that process where it is known.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(lock_file)

@@ -53,6 +53,8 @@ class _Part(BaseModel):
 
 
 class ConstitutionEntry(_Part):
+    """Which constitution the judge read."""
+
     name: str
     version: str
     hash: str
@@ -67,6 +69,8 @@ class InputEntry(_Part):
 
 
 class ModelEntry(_Part):
+    """One model that took part: what the user wrote, which model that was, and where it came from."""
+
     spec: str
     identity: str
     details: dict[str, str] = Field(default_factory=dict)

@@ -33,8 +33,14 @@ FLAGS: dict[str, tuple[str, Callable[[F], F]]] = {
     "pairs": ("pairs", click.option("--pairs", metavar="FILE|ID", help="Pairs of responses.")),
     "limit": ("limit", click.option("--limit", type=_POSITIVE, help="At most this many prompts or pairs.")),
     "seed": ("seed", click.option("--seed", type=click.IntRange(min=0), help="Seed of all that is drawn.")),
-    "device": ("device", click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]))),
-    "dtype": ("dtype", click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]))),
+    "device": (
+        "device",
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where local models run."),
+    ),
+    "dtype": (
+        "dtype",
+        click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Of local models."),
+    ),
     "batch_size": ("batch_size", click.option("--batch-size", type=_POSITIVE, help="Requests in one batch.")),
     "prompt_column": ("input.prompt_column", click.option("--prompt-column", help="Column of the prompt.")),
     "response_column": ("input.response_column", click.option("--response-column", help="Column of a human answer.")),
@@ -46,7 +52,10 @@ FLAGS: dict[str, tuple[str, Callable[[F], F]]] = {
         click.option("--on-bad-row", type=click.Choice(["skip", "fail"]), help="Report and skip, or stop."),
     ),
     "samples": ("generate.samples", click.option("--samples", type=_POSITIVE, help="Answers for each prompt.")),
-    "temperature": ("generate.temperature", click.option("--temperature", type=click.FloatRange(min=0))),
+    "temperature": (
+        "generate.temperature",
+        click.option("--temperature", type=click.FloatRange(min=0), help="0 is greedy."),
+    ),
     "max_tokens": ("generate.max_tokens", click.option("--max-tokens", type=_POSITIVE, help="Longest answer.")),
     "rounds": ("revise.rounds", click.option("--rounds", type=_POSITIVE, help="Rounds of critique and revision.")),
     "verify": ("revise.verify", click.option("--verify/--no-verify", default=None, help="Check each revision.")),

@@ -23,7 +23,9 @@ def _trainer_flags(name: str) -> tuple[str, ...]:
     options: dict[str, Any] = {
         "epochs": click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Passes over the data."),
         "max_steps": click.option("--max-steps", type=click.IntRange(min=1), help="Stop after this many steps."),
-        "learning_rate": click.option("--learning-rate", "--lr", "learning_rate", type=click.FloatRange(min=0)),
+        "learning_rate": click.option(
+            "--learning-rate", "--lr", "learning_rate", type=click.FloatRange(min=0), help="Its peak."
+        ),
         "batch_size": click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a forward pass."),
         "accumulate": click.option("--accumulate", type=click.IntRange(min=1), help="Forward passes for each step."),
         "max_length": click.option("--max-length", type=click.IntRange(min=1), help="Longest example in tokens."),

@@ -41,6 +41,7 @@ async def answers(
     seed: int,
     out: Path,
 ) -> list[Response]:
+    """The policy's responses to ``prompts``, those in ``out`` included: a killed stage goes on where it was."""
     session.claim(out, config.model_dump(mode="json"), seed, policy.info.identity)
     return await session.process(
         name,
@@ -113,6 +114,7 @@ async def label(
 async def labels(
     session: Session, name: str, comparisons: Sequence[Comparison], judge: ChatModel, out: Path
 ) -> list[Preference]:
+    """The judge's preferences over ``comparisons``, those in ``out`` included: a killed stage goes on where it was."""
     config, seed, constitution, library = (
         session.config.label,
         session.config.seed,

@@ -41,6 +41,8 @@ def train_dpo(
 
 
 class DpoRecipe(Recipe):
+    """How the engine trains a policy on preferences."""
+
     kind = "dpo"
     task = "causal"
     examples: Sequence[TrainingPair]

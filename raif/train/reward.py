@@ -45,6 +45,8 @@ def train_reward(
 
 
 class RewardRecipe(Recipe):
+    """How the engine trains a reward model on preferences."""
+
     kind = "reward"
     task = "reward"
 

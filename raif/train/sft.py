@@ -40,6 +40,8 @@ def train_sft(
 
 
 class SftRecipe(Recipe):
+    """How the engine trains a policy to imitate examples."""
+
     kind = "sft"
     task = "causal"
     examples: Sequence[SftExample]
