@@ -45,12 +45,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Raif:
     and its own ``.pth`` files are not read, so that an editable install of raif there stays unseen.
     """
     home = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=300)
     python = home / "bin" / "python"
     paths = sysconfig.get_paths(vars={"base": str(home), "platbase": str(home)})
     (Path(paths["purelib"]) / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True, timeout=120)
+    subprocess.run([*pip, str(wheel)], check=True, timeout=300)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 

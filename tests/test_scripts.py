@@ -125,7 +125,7 @@ class Checkout:
         raise AssertionError("pip never came to build raif")
 
     def run(self, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(**self.command(script, *arguments, **settings), timeout=120, check=False)
+        return subprocess.run(**self.command(script, *arguments, **settings), timeout=300, check=False)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_two_scripts_started_at_once_take_turns(checkout: Checkout) -> None:
     # The first is still at work: its end, even by a signal, is what the second waits for.
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    out, err = second.communicate(timeout=120)
+    out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err
     assert json.loads(out)["name"] == "raif"
 
