@@ -261,8 +261,7 @@ class HuggingFaceModel:
             check_choices(choices)
             loaded = self._open()
             if self._vocabulary is None:
-                size = loaded.model.get_output_embeddings().weight.shape[0]
-                self._vocabulary = loaded.chat.vocabulary(size)
+                self._vocabulary = loaded.chat.vocabulary(loaded.vocabulary_size)
             vocabulary = self._vocabulary
             tokens = answer_tokens(vocabulary, choices)
             own = [loaded.chat.first_token(choice, vocabulary) for choice in choices]

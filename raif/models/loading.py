@@ -34,6 +34,8 @@ class Loaded:
     device: torch.device
     end_ids: tuple[int, ...]
     pad_id: int
+    vocabulary_size: int
+    """Rows of the embedding: tokenizers may know fewer tokens, or more."""
     context: int | None
     """The most tokens of prompt and completion together; None where the model sets no limit."""
     info: ModelInfo
@@ -140,16 +142,20 @@ def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, t
         _check_weights(spec, report)
         model = model.to(where).eval()
     end_ids = _end_ids(model, chat)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (end_ids or (0,))[0]
+    text_config = config.get_text_config()
+    size = text_config.vocab_size
+    pad_id = tokenizer.pad_token_id
+    if pad_id is None or pad_id >= size:  # some tokenizers were given a pad token that the model has no row for
+        pad_id = (end_ids or (0,))[0]
     # Whatever the repository recommends (temperatures, penalties) must not leak into requests that say it all.
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    text_config = config.get_text_config()
     return Loaded(
         model=model,
         chat=chat,
         device=where,
         end_ids=end_ids,
         pad_id=pad_id,
+        vocabulary_size=size,
         context=getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None),
         info=_info(place, spec, name, model, chat, where, kind),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from raif.errors import ModelError, ModelSpecError
 from raif.models.base import ChatModel, Completion, Failure, GenerateRequest, Sampling, ScoreRequest, Scores
@@ -138,6 +139,21 @@ def test_a_letter_is_found_however_the_tokenizer_writes_it(tiny) -> None:
         score(model, ScoreRequest(conversation("?"), ("A", "B")))
         ids = model._answers["A", "B"][0]
         assert spellings <= set(model._loaded.chat.tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+def test_tokens_that_the_model_has_no_row_for_are_left_alone(tiny_copy) -> None:
+    folder = tiny_copy("qwen2")
+    requests = [asked(text) for text in PROMPTS]
+    plain = generate(opened(folder), *requests)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<|nowhere|>"})
+    tokenizer.add_tokens(["Awful"])
+    tokenizer.save_pretrained(folder)
+    model = opened(folder)
+    assert generate(model, *requests) == plain
+    assert isinstance(score(model, ScoreRequest(conversation("?"), ("A", "B")))[0], Scores)
+    with pytest.raises(ModelSpecError, match="no token that begins the offered answer 'Ж'"):
+        score(model, ScoreRequest(conversation("?"), ("A", "Ж")))
 
 
 def test_answers_that_begin_alike_are_named(model) -> None:
