@@ -125,6 +125,9 @@ class CompletionCache:
             except sqlite3.Error as error:
                 self._failed(error)
 
+    def __bool__(self) -> bool:
+        return True  # an empty cache is still a cache: ``if cache`` must not depend on what it holds
+
     def __len__(self) -> int:
         with self._lock:
             if self._connection is None:

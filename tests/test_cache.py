@@ -82,6 +82,7 @@ def test_without_a_file_nothing_is_remembered() -> None:
     assert cache.get_many([key(1)]) == {}
     assert not cache.enabled
     assert len(cache) == 0
+    assert cache  # `if cache` asks whether there is one
     cache.close()
     cache.close()
 
