@@ -17,8 +17,8 @@ LIBRARIES = r"(transformers|trl|accelerate|peft|datasets)\b"
 def quiet() -> Iterator[None]:
     """While the block runs, libraries show errors alone and no progress bars; after it all is as it was.
 
-    Of warnings, only those are kept back by which these libraries tell each other what they will rename: nobody who
-    trains a model can do anything about them.
+    Of warnings, only those are kept back by which these libraries tell each other what they will rename or have put
+    right: nobody who trains a model can do anything about them.
     """
     import datasets
     from transformers.utils import logging as hf_logging
@@ -35,6 +35,9 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for category in (FutureWarning, DeprecationWarning):
                 warnings.filterwarnings("ignore", category=category, module=LIBRARIES)
+            warnings.filterwarnings(
+                "ignore", message="fan_in_fan_out is set to", category=UserWarning
+            )  # GPT-2 and PEFT
             yield
     finally:
         for name, level in levels.items():
