@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from raif.cli.run import STAGE_NAMES
 from raif.errors import InputError, StoreError
 from raif.pipeline import NAMES, STAGES, between, discard, is_done, run_stages

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from raif.config import RunConfig
 from raif.errors import ConfigError
 from raif.settings import resolve, to_yaml

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+
 from raif.config import GenerateConfig, LabelConfig, ReviseConfig
 from raif.constitution import Constitution, Principle
 from raif.feedback.draws import draw_order, draw_principles, pair_key
@@ -168,17 +169,25 @@ def test_labels_of_swapped_comparisons_are_swapped_labels() -> None:
 
 def test_a_judge_that_follows_the_position_abstains() -> None:
     (made,) = asyncio.run(
-        label([comparison()], ScriptedModel(lambda r: {"A": 0.9, "B": 0.1}), CONSTITUTION, LIBRARY, LabelConfig(), seed=0)
+        label(
+            [comparison()], ScriptedModel(lambda r: {"A": 0.9, "B": 0.1}), CONSTITUTION, LIBRARY, LabelConfig(), seed=0
+        )
     )
     assert (made.outcome, made.reason, made.flipped) == ("abstain", "order_conflict", True)
 
 
 @pytest.mark.parametrize(
     ("reply", "reason"),
-    [({"A": 0.01, "B": 0.02}, "low_mass"), (Failure("request_error"), "request_error"), (Failure("too_long"), "too_long")],
+    [
+        ({"A": 0.01, "B": 0.02}, "low_mass"),
+        (Failure("request_error"), "request_error"),
+        (Failure("too_long"), "too_long"),
+    ],
 )
 def test_a_failure_is_an_outcome_with_its_reason(reply, reason: str) -> None:
-    (made,) = asyncio.run(label([comparison()], ScriptedModel(lambda r: reply), CONSTITUTION, LIBRARY, LabelConfig(), seed=0))
+    (made,) = asyncio.run(
+        label([comparison()], ScriptedModel(lambda r: reply), CONSTITUTION, LIBRARY, LabelConfig(), seed=0)
+    )
     assert (made.outcome, made.reason, made.p_a) == ("abstain", reason, None)
 
 
@@ -264,7 +273,12 @@ def test_a_fault_is_named_mended_and_the_next_round_finds_none() -> None:
     made = _revised(_reviser)
     assert (made.original, made.text, made.changed) == ("rude words", "kind words", True)
     first, second = made.steps
-    assert (first.critique, first.revision, first.p_improved, first.accepted) == ("It is rude.", "kind words", 0.9, True)
+    assert (first.critique, first.revision, first.p_improved, first.accepted) == (
+        "It is rude.",
+        "kind words",
+        0.9,
+        True,
+    )
     assert (second.clean, second.revision, second.accepted) == (True, None, False)
     assert {first.principle_id, second.principle_id} == {"kind", "short"}
 
