@@ -64,7 +64,9 @@ def prompts_of(session: Session) -> tuple[list[Prompt], list[Prompt]]:
 def describe_input(session: Session, source: str, rows: int) -> None:
     """Enter an input in the manifest."""
     path = Path(source)
-    session.manifest.inputs[source] = InputEntry(sha256=file_hash(path) if path.exists() else None, rows=rows)
+    # A pipe is read once; there is nothing left in it to hash.
+    known = path.is_file() or path.is_dir()
+    session.manifest.inputs[source] = InputEntry(sha256=file_hash(path) if known else None, rows=rows)
 
 
 def demonstrations_of(session: Session) -> list[Prompt]:
@@ -97,13 +99,13 @@ def made(path: Path, maker: str) -> Path:
     return path
 
 
-def read_made(path: Path, record: type[Made], maker: str) -> list[Made]:
+def read_made(session: Session, path: Path, record: type[Made], maker: str) -> list[Made]:
     """The records that an earlier stage made.
 
     Raises:
         InputError: it has not; names the command that does.
     """
-    found = RecordFile(made(path, maker), record).read()
+    found = RecordFile(made(path, maker), record, on_note=session.note).read()
     if not found:
         raise InputError(f"is empty; `raif {maker} --redo` makes it again", path=path)
     return found
@@ -118,10 +120,10 @@ def comparisons_of(session: Session, run: RunFolder) -> list[Comparison]:
         return pairs
     comparisons: list[Comparison] = []
     if config.label.pairs in ("responses", "both"):
-        responses = read_made(run.responses, Response, "generate")
+        responses = read_made(session, run.responses, Response, "generate")
         comparisons += from_responses(responses, config.label.pairs_per_prompt, seed=seed)
     if config.label.pairs in ("revisions", "both"):
-        comparisons += from_revisions(read_made(run.revisions, Revision, "revise"), seed=seed)
+        comparisons += from_revisions(read_made(session, run.revisions, Revision, "revise"), seed=seed)
     comparisons = unique(comparisons)
     if not comparisons:
         raise InputError("no two different responses to compare; draw more samples or raise generate.temperature")
@@ -134,7 +136,7 @@ async def _generate(session: Session, run: RunFolder) -> Outcome:
 
 
 async def _revise(session: Session, run: RunFolder) -> Outcome:
-    return await feedback.revise(session, read_made(run.responses, Response, "generate"), run.revisions)
+    return await feedback.revise(session, read_made(session, run.responses, Response, "generate"), run.revisions)
 
 
 async def _label(session: Session, run: RunFolder) -> Outcome:
@@ -144,13 +146,13 @@ async def _label(session: Session, run: RunFolder) -> Outcome:
 async def _reward(session: Session, run: RunFolder) -> Outcome:
     base = session.config.train.reward.base or session.config.policy
     return training.reward(
-        session, training_pairs(read_made(run.labels, Preference, "label")), model_path(base), run.reward
+        session, training_pairs(read_made(session, run.labels, Preference, "label")), model_path(base), run.reward
     )
 
 
 async def _sft(session: Session, run: RunFolder) -> Outcome:
     config = session.config.train.sft
-    revisions = [] if config.data == "demonstrations" else read_made(run.revisions, Revision, "revise")
+    revisions = [] if config.data == "demonstrations" else read_made(session, run.revisions, Revision, "revise")
     base = model_path(session.config.policy)
     return training.sft(session, revisions, demonstrations_of(session), base, run.policy("sft"))
 
@@ -162,7 +164,9 @@ async def _dpo(session: Session, run: RunFolder) -> Outcome:
             "there is no SFT policy to start from; `raif train sft` makes it, or set train.dpo.start", path=start
         )
     base = str(start) if start is not None else model_path(session.config.policy)
-    return training.dpo(session, training_pairs(read_made(run.labels, Preference, "label")), base, run.policy("dpo"))
+    return training.dpo(
+        session, training_pairs(read_made(session, run.labels, Preference, "label")), base, run.policy("dpo")
+    )
 
 
 async def _eval(session: Session, run: RunFolder) -> Outcome:

@@ -179,7 +179,7 @@ class Session:
             )
         if len(made) < len(expected):
             made = made[: len(made) // (chunk * per_item) * chunk * per_item]
-            out.truncate(len(made))
+        out.truncate(len(made))  # also gives back a line end that a kill took
         done = len(made) // per_item
         with self.reporter.task(name, len(items), done) as task:
             for start in range(done, len(items), chunk):

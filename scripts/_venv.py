@@ -63,10 +63,13 @@ def write_note(folder: Path, **note: object) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One script at a time works on ``folder``; the second waits and says so."""
+    """One script at a time works on ``folder``; the second waits and says so.
+
+    A pip that outlives a killed script inherits the lock and keeps it until it, too, is done.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / LOCK).open("w")
+        handle = (folder / LOCK).open("a")
     except OSError as error:
         raise SetupError(f"can't write to {folder} ({error.strerror}); choose another folder with RAIF_VENV") from error
     with handle:
@@ -75,6 +78,10 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             say(f"raif: another script is preparing {folder}; waiting for it")
             fcntl.flock(handle, fcntl.LOCK_EX)
+        os.set_inheritable(handle.fileno(), True)
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
         yield
 
 
@@ -99,7 +106,13 @@ def run(command: list[str], remedy: str) -> None:
     """
     env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     done = subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        close_fds=False,  # hands the lock on
     )
     if done.returncode:
         raise SetupError(f"{remedy}\n{done.stdout.decode(errors='replace').rstrip()}")

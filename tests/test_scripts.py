@@ -197,7 +197,11 @@ def test_two_scripts_started_at_once_take_turns(checkout: Checkout) -> None:
     second = checkout.start("demo")
     assert second.stderr is not None
     assert "another script is preparing" in second.stderr.readline()
-    # The first is still at work: its end, even by a signal, is what the second waits for.
+    # The first is killed, all but its pip, which is still at work in the environment and must not be run over.
+    (checkout.venv / "pip works here").touch()
+    os.kill(int((checkout.venv / ".raif.lock").read_text(encoding="utf-8")), signal.SIGKILL)
+    time.sleep(2)
+    assert (checkout.venv / "pip works here").exists()
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     out, err = second.communicate(timeout=300)

@@ -71,6 +71,11 @@ def run_guarded(action: Callable[[], object]) -> int:
     try:
         result = action()
         sys.stdout.flush()
+    except SystemExit as error:
+        # Click ends the process by itself, without a word, where the reader of a pipe went away.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _os_error(error.__context__)
+        raise
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

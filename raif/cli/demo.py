@@ -97,7 +97,7 @@ def _revise_by_itself(invocation: Invocation, run: Any, out: Path) -> None:
     from raif.stages import feedback
 
     async def revise(session: Session) -> str:
-        responses = [r for r in read_made(run.responses, Response, "generate") if r.sample == 0]
+        responses = [r for r in read_made(session, run.responses, Response, "generate") if r.sample == 0]
         return (await feedback.revise(session, responses[:SELF_RESPONSES], out)).line
 
     config = invocation.config.model_copy(update={"judge": "self"})
@@ -129,6 +129,6 @@ def _told(summary: dict[str, Any], shown: list[Any], report: Path, config_path: 
         "",
         f"report: {report}   ({summary['seconds']['total']:.0f} s in all)",
         "next, with a model of your own:",
-        f"  raif run {config_path} --run runs/mine --policy hf:PATH_OR_ID --judge hf:PATH_OR_ID --prompts prompts.jsonl",
+        f"  raif run {config_path} --run runs/mine --policy hf:PATH_OR_ID --judge hf:PATH_OR_ID --prompts FILE",
     ]
     return "\n".join(lines)

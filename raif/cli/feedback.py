@@ -78,7 +78,7 @@ def revise(invocation: Invocation, responses: Path | None, redo: bool) -> None:
 
         if responses is None:
             raise ConfigError("nothing to revise; give --responses FILE with --out, or --run DIR")
-        found = read_made(responses, Response, "generate")[: session.config.limit]
+        found = read_made(session, responses, Response, "generate")[: session.config.limit]
         describe_input(session, str(responses), len(found))
         return await feedback.revise(session, found, out)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raif.cli.options import Invocation
-from raif.errors import ConfigError
+from raif.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from raif.session import Session
@@ -40,12 +40,13 @@ def output_place(invocation: Invocation, out: Path, *, redo: bool) -> Iterator[S
 
     side = out.with_name(out.name + SIDE_MANIFEST)
     with lock_for(out):
-        if redo:
-            side.unlink(missing_ok=True)
-            if out.is_dir():
-                shutil.rmtree(out)
-            else:
-                out.unlink(missing_ok=True)
+        if redo and out.exists():
+            if not side.is_file():
+                raise InputError(
+                    f"there is no {side.name} beside it, so raif did not make it; delete it yourself", path=out
+                )
+            shutil.rmtree(out) if out.is_dir() else out.unlink()
+            side.unlink()
         yield Session(invocation.config, invocation.reporter, side)
 
 

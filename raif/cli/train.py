@@ -97,7 +97,7 @@ def sft(invocation: Invocation, revisions: Path | None, redo: bool) -> None:
 
         if revisions is None and session.config.train.sft.data != "demonstrations":
             raise ConfigError("nothing to imitate; give --revisions FILE with --out, or --run DIR")
-        found = read_made(revisions, Revision, "revise")[: session.config.limit] if revisions else []
+        found = read_made(session, revisions, Revision, "revise")[: session.config.limit] if revisions else []
         return training.sft(session, found, demonstrations_of(session), model_path(session.config.policy), out)
 
     perform(invocation, "sft", redo, alone)

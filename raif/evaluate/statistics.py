@@ -77,6 +77,18 @@ def proportion(successes: float, n: int, level: float = LEVEL) -> Estimate | Non
     return Estimate(value=successes / n, low=low, high=high, n=n)
 
 
+def difference(before: Estimate, after: Estimate) -> tuple[float, float, float]:
+    """``after − before`` of two shares with its interval (low, high), by Newcombe's hybrid score method.
+
+    Newcombe 1998, Stat. Med. 17:873, method 10: each end squares the distances of the two shares from the ends of their
+    own intervals. The two samples count as independent; for answers to the same prompts that is on the cautious side.
+    """
+    change = after.value - before.value
+    below = math.hypot(after.value - after.low, before.high - before.value)
+    above = math.hypot(after.high - after.value, before.value - before.low)
+    return change, change - below, change + above
+
+
 def _residual_sums(values: NDArray[np.float64], clusters: Sequence[Hashable]) -> NDArray[np.float64]:
     """The sum of ``value − mean`` over each cluster, shape [clusters]."""
     if len(clusters) != len(values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +66,7 @@ class Artefacts:
 
     def command(self, stage: str) -> str:
         """What a user types to have a stage of this run done."""
-        return f"raif {stage} --run {self.path}"
+        return f"raif {stage} --run {shlex.quote(str(self.path))}"
 
 
 def dictionary(value: Any) -> dict[str, Any]:
@@ -129,12 +130,12 @@ def _records(found: Artefacts, path: Path, record: type[R]) -> list[R]:
     name = _name(found, path)
 
     def note(text: str) -> None:
-        found.problems.setdefault(name, text)
+        found.problems.setdefault(name, text.removeprefix(f"{path}: "))
 
     try:
         return RecordFile(path, record, on_note=note).read()
     except RaifError as error:
-        found.problems[name] = str(error)
+        found.problems[name] = str(error).removeprefix(f"{path}: ")
         return []
 
 

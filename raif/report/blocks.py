@@ -16,6 +16,7 @@ class Facts:
 
     kind: ClassVar[str] = "facts"
     items: list[tuple[str, str]]
+    title: str = ""
 
 
 @dataclass(frozen=True)

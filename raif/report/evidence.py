@@ -7,9 +7,9 @@ from raif.evaluate.winrate import PolicyResult, WinRate
 from raif.records import Conversation, Response, Revision, digest
 from raif.report.artefacts import Artefacts, dictionary
 from raif.report.blocks import Block, Example, Examples, Notice, Plot, Section, Table, Text
-from raif.report.findings import demo_policies, demo_rate, rate_text, weakest
+from raif.report.findings import counted_rate, demo_policies, demo_rate, rate_text, weakest
 from raif.report.plots import Bar, intervals, panels
-from raif.report.text import number, percent, quantity, reasons, share
+from raif.report.text import percent, quantity, reasons, share
 
 SHOWN = 3
 """Examples of each kind."""
@@ -52,10 +52,13 @@ def _headline(found: Artefacts) -> str:
     rate = result.overall.win_rate if result.overall else None
     if rate is None:
         return f"{final} was not compared with {found.evaluation.baseline}: there are answers but no labels."
-    verdict = "better than" if rate.low > 0.5 else "worse than" if rate.high < 0.5 else "no different from"
-    headline = f"The judge finds {final} {verdict} {found.evaluation.baseline}: it wins {share(rate)}."
+    if rate.excludes(0.5):
+        verdict = f"finds {final} {'better' if rate.value > 0.5 else 'worse'} than {found.evaluation.baseline}"
+    else:
+        verdict = f"does not tell {final} from {found.evaluation.baseline}"
+    headline = f"The judge {verdict}: a win rate of {share(rate)}."
     lost = weakest(list(result.by_principle.items()))
-    return headline + (f" Under “{lost[0]}” it loses: {share(lost[1])}." if lost else "")
+    return headline + (f" Under “{lost[0]}” {final} loses: {share(lost[1])}." if lost else "")
 
 
 def _plain(rate: Estimate | float) -> str:
@@ -87,19 +90,19 @@ def _truth(found: Artefacts) -> list[Block]:
                 table,
             )
         )
-    revision = dictionary(found.demo.get("revision"))
+    parts = {name: dictionary(found.demo.get(name)) for name in ("revision", "labels", "reward", "judge")}
     measured = [
-        ("harmful before revision", revision.get("harmful_before")),
-        ("harmful after revision", revision.get("harmful_after")),
-        ("harmful after self-revision", dictionary(revision.get("self")).get("harmful_after")),
-        ("labels right", dictionary(found.demo.get("labels")).get("accuracy")),
-        ("reward model right", dictionary(found.demo.get("reward")).get("accuracy")),
-        ("judge right, both orders", dictionary(found.demo.get("judge")).get("accuracy")),
-        ("judge's flip rate", dictionary(found.demo.get("judge")).get("flip_rate")),
-        ("judge abstained", dictionary(found.demo.get("judge")).get("abstained")),
+        ("harmful before revision", parts["revision"], "harmful_before"),
+        ("harmful after revision", parts["revision"], "harmful_after"),
+        ("harmful after self-revision", dictionary(parts["revision"].get("self")), "harmful_after"),
+        ("labels right", parts["labels"], "accuracy"),
+        ("reward model right", parts["reward"], "accuracy"),
+        ("judge right, both orders", parts["judge"], "accuracy"),
+        ("judge's flip rate", parts["judge"], "flip_rate"),
+        ("judge abstained", parts["judge"], "abstained"),
     ]
-    rows = [[name, percent(value) if isinstance(value, float) else number(value)] for name, value in measured]
-    blocks.append(Table("The stages on the way, against the truth", ["measure", "share"], rows))
+    rows = [[name, rate_text(counted_rate(part, key))] for name, part, key in measured]
+    blocks.append(Table("The stages on the way, against the truth", ["measure", "share (95 % CI)"], rows))
     return blocks
 
 
@@ -165,7 +168,7 @@ def _against(name: str, result: PolicyResult, baseline: str) -> list[Block]:
         )
     caption = (
         f"How often the judge prefers {name} to {baseline}: a tie counts half, the dashed line is no difference, bars "
-        "are 95 % intervals over prompts. This is the judge's account; read it with the section on the judge."
+        "are 95\u00a0% intervals over prompts. This is the judge's account; read it with the section on the judge."
     )
     return (
         [*blocks, Plot(intervals(bars, f"Win rates of {name} against {baseline}"), caption, table)] if bars else blocks

@@ -7,7 +7,7 @@ from raif.report.artefacts import Artefacts
 from raif.report.blocks import Block, Facts, Notice, Plot, Section, Table, Text
 from raif.report.findings import LOW_COVERAGE, no_better_than_chance
 from raif.report.plots import Bar, counted, histogram, intervals, reliability, stack
-from raif.report.text import number, percent, reasons, share
+from raif.report.text import number, percent, plural, reasons, share
 
 _BINS = 20
 
@@ -28,12 +28,10 @@ def labels_section(found: Artefacts, summary: LabelSummary | None) -> Section:
         *_notices(summary),
         Facts(
             [
-                ("comparisons", f"{summary.n:,} of {summary.prompts:,} prompts"),
+                ("comparisons", f"{summary.n:,}, of {plural(summary.prompts, 'prompt')}"),
                 ("coverage", percent(summary.coverage)),
-                ("flip rate", share(summary.flip_rate)),
-                ("prefers the first shown", share(summary.position_preference)),
-                ("prefers the longer", share(summary.longer_preferred)),
-                ("prefers the revision", share(summary.revision_preferred)),
+                ("flip rate between the orders", share(summary.flip_rate)),
+                ("mean |p_a − ½|, at most 0.5", number(summary.decisiveness)),
             ]
         ),
         Plot(stack(counts, "Outcomes of all comparisons"), "What became of every comparison.", outcomes),
@@ -46,7 +44,7 @@ def labels_section(found: Artefacts, summary: LabelSummary | None) -> Section:
 
 
 def _headline(summary: LabelSummary) -> str:
-    headline = f"The judge decided {percent(summary.coverage)} of {summary.n:,} comparisons"
+    headline = f"The judge decided {percent(summary.coverage)} of {plural(summary.n, 'comparison')}"
     if summary.flip_rate is not None:
         headline += f" and changed its mind with the order in {share(summary.flip_rate, n=False)}"
     if summary.human is None:
@@ -61,9 +59,9 @@ def _notices(summary: LabelSummary) -> list[Block]:
     if no_better_than_chance(summary):
         blocks.append(
             Notice(
-                "This judge agrees with the human labels no better than chance. It knows nothing of this kind of data (the small "
-                "demo judge knows only the demo's own world): don't train on these labels, and don't read the "
-                "win rates of this report as evidence."
+                "This judge agrees with the human labels no better than chance. It knows nothing of this kind of data "
+                "(the small demo judge knows nothing of this world, only its own): don't train on these labels, and "
+                "don't read the win rates of this report as evidence."
             )
         )
     if summary.coverage is not None and summary.coverage < LOW_COVERAGE:
@@ -78,8 +76,9 @@ def _notices(summary: LabelSummary) -> list[Block]:
         side = "first" if position.value > 0.5 else "second"
         blocks.append(
             Notice(
-                f"The judge leans to the response that it sees {side}: it prefers the first one in {share(position)} of "
-                "its answers. Asking in both orders cancels this on average; a label asked in one order carries it."
+                f"The judge leans to the response that it sees {side}: it prefers the first one in "
+                f"{share(position)} of its answers. "
+                "Asking in both orders cancels this on average; a label asked in one order carries it."
             )
         )
     return blocks
@@ -94,7 +93,9 @@ def _biases(summary: LabelSummary) -> list[Block]:
     bars = [Bar(name, e.value, e.low, e.high, share(e, n=False)) for name, e in found.items() if e is not None]
     if not bars:
         return []
-    table = Table("What the judge prefers", ["prefers", "share (95 % CI)"], [[k, share(e)] for k, e in found.items()])
+    table = Table(
+        "What the judge prefers", ["prefers", "share (95 % CI)"], [[k, share(e)] for k, e in found.items() if e]
+    )
     caption = (
         "What the judge prefers; at the dashed line it pays no attention. A fair judge is there for the position. "
         "Longer responses and revisions may deserve to win: far from the line is a reason to look, not a fault."
@@ -154,7 +155,10 @@ def _human(human: Agreement) -> list[Block]:
     facts = Facts(
         [
             ("agreement with humans", share(human.agreement)),
-            ("κ = 2(agreement − ½)", f"{human.kappa.value:.2f} ({human.kappa.low:.2f}–{human.kappa.high:.2f})"),
+            (
+                "κ = 2(agreement − ½)",
+                f"{human.kappa.value:.2f} ({human.kappa.low:.2f} to {human.kappa.high:.2f})".replace("-", "−"),
+            ),
             ("decided, of the human labels", f"{percent(human.coverage)} of {human.labelled:,}"),
             ("calibration error", null),
             ("Brier score (a coin: 0.25)", f"{found.brier:.3f}"),

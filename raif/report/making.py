@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from raif.evaluate.statistics import Estimate
+from raif.evaluate.statistics import Estimate, proportion
 from raif.evaluate.summary import response_summary, revision_summary
 from raif.report.artefacts import Artefacts, Trained, dictionary
 from raif.report.blocks import Block, Facts, Notice, Plot, Section, Table, Text
 from raif.report.plots import Bar, curve, intervals
-from raif.report.text import number, quantity, reasons, share
+from raif.report.text import number, plural, quantity, reasons, share
 
 
 def responses_section(found: Artefacts) -> Section:
@@ -17,7 +17,7 @@ def responses_section(found: Artefacts) -> Section:
         return Section("responses", "Responses", "The policy has not answered yet.", blocks)
     summary = response_summary(found.responses)
     failed = sum(summary.failures.values())
-    headline = f"{summary.n:,} responses to {summary.prompts:,} prompts; {failed:,} failed."
+    headline = f"{plural(summary.n, 'response')} to {plural(summary.prompts, 'prompt')}; {failed:,} failed."
     facts = Facts(
         [
             ("failed", f"{failed:,} ({reasons(summary.failures)})" if failed else "0"),
@@ -37,13 +37,13 @@ def revisions_section(found: Artefacts) -> Section:
     steps = sum(own.steps for own in summary.by_principle.values())
     accepted = sum(own.accepted for own in summary.by_principle.values())
     headline = (
-        f"{share(summary.changed, n=False)} of {summary.n:,} responses were changed; {accepted:,} of {steps:,} steps led "
-        f"to an accepted revision, and {summary.clean:,} responses had no fault."
+        f"{share(summary.changed, n=False)} of {plural(summary.n, 'response')} changed; {accepted:,} of "
+        f"{plural(steps, 'step')} led to an accepted revision, and {plural(summary.clean, 'response')} had no fault."
     )
     bars = [
-        Bar(name, own.accepted / own.steps, None, None, f"{own.accepted:,} of {own.steps:,}")
+        Bar(name, rate.value, rate.low, rate.high, share(rate))
         for name, own in summary.by_principle.items()
-        if own.steps
+        if (rate := proportion(own.accepted, own.steps)) is not None
     ]
     table = Table(
         "Steps by principle",
@@ -103,7 +103,7 @@ def _headline(found: Artefacts) -> str:
             doubt = ", which is not above chance" if estimate.low <= 0.5 else ""
             parts.append(f"The reward model ranks {share(estimate)} of held-out pairs as the labels do{doubt}")
     if found.policies:
-        parts.append(f"{len(found.policies)} policies were trained ({', '.join(p.name for p in found.policies)})")
+        parts.append(f"trained policies: {', '.join(p.name for p in found.policies)}")
     return "; ".join(parts) + "." if parts else "Nothing has been trained yet."
 
 
@@ -113,7 +113,6 @@ def _model(trained: Trained, title: str) -> list[Block]:
     last = trained.metric("loss_last") or trained.metric("last_loss")
     left_out = {reason: count for reason, count in dictionary(trained.result.get("left_out")).items() if count}
     items = [
-        ("model", title),
         ("optimiser steps", number(trained.result.get("steps"))),
         ("examples", number(trained.result.get("examples"))),
         ("left out", ", ".join(f"{reason} {number(count)}" for reason, count in left_out.items()) or "none"),
@@ -125,7 +124,7 @@ def _model(trained: Trained, title: str) -> list[Block]:
     known = {"loss_first", "loss_last", "first_loss", "last_loss", "n", "n_eval"}
     known |= {"accuracy", "accuracy_low", "accuracy_high"} if estimate is not None else set()
     items += [(name.replace("_", " "), number(value)) for name, value in metrics.items() if name not in known]
-    blocks: list[Block] = [Facts(items)]
+    blocks: list[Block] = [Facts(items, title)]
     notes = trained.result.get("notes")
     if isinstance(notes, list):
         blocks += [Text(str(note)) for note in notes]

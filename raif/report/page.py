@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +17,7 @@ from raif.report.findings import findings
 from raif.report.judging import labels_section
 from raif.report.making import responses_section, revisions_section, training_section
 from raif.report.origin import constitution_section, cost_section, provenance_section
-from raif.report.text import quoted, visible
+from raif.report.text import plural, quoted, visible
 
 
 def build_report(run: Path) -> str:
@@ -68,15 +69,15 @@ def _models(found: Artefacts) -> list[tuple[str, str]]:
 def _progress(found: Artefacts) -> list[tuple[str, str, str]]:
     """Each stage: name, what there is of it (empty: nothing yet), and the section on it."""
 
-    def counted(things: list[object], noun: str) -> str:
-        return f"{len(things):,} {noun}" if things else ""
+    def counted(things: Sized, noun: str) -> str:
+        return plural(len(things), noun) if things else ""
 
     policies = [policy.name for policy in found.policies if policy.result]
     compared = len(found.evaluation.policies) if found.evaluation else 0
     return [
-        ("generate", counted([*found.responses], "responses"), "responses"),
-        ("revise", counted([*found.revisions], "revisions"), "revisions"),
-        ("label", counted([*found.labels], "labels"), "labels"),
+        ("generate", counted(found.responses, "response"), "responses"),
+        ("revise", counted(found.revisions, "revision"), "revisions"),
+        ("label", counted(found.labels, "label"), "labels"),
         ("reward model", "trained" if found.reward and found.reward.result else "", "training"),
         ("policies", ", ".join(policies), "training"),
         ("evaluate", f"{compared} policies" if compared else "", "evaluation"),

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH = 720
-_LABELS = 190
-_NOTES = 150
+WIDTH = 960
+_LABELS = 210
+_NOTES = 190
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def intervals(bars: Sequence[Bar], title: str, *, reference: float | None = 0.5,
 
 def panels(groups: Mapping[str, Sequence[Bar]], title: str) -> Markup:
     """Shares in [0, 1] as small groups of columns side by side, the figure written above each column."""
-    gap, top, height = 28, 34, 150
+    gap, top, height = 40, 48, 160
     width = (WIDTH - gap * (len(groups) - 1)) / max(1, len(groups))
     parts = []
     for index, (name, bars) in enumerate(groups.items()):
@@ -148,7 +148,7 @@ def stack(parts_: Mapping[str, int], title: str) -> Markup:
 def histogram(values: Sequence[float], title: str, *, bins: int = 20, x_label: str = "") -> Markup:
     """How values in [0, 1] are spread."""
     counts = counted(values, bins)
-    left, right, top, height = 52, WIDTH - 12, 14, 150
+    left, right, top, height = 52, WIDTH - 12, 14, 170
     most = max([*counts, 1])
     scale = ticks(0, most, 3)
     parts = []
@@ -187,7 +187,7 @@ def smoothed(points: Sequence[tuple[float, float]], window: int) -> list[tuple[f
 
 def curve(points: Sequence[tuple[float, float]], title: str, *, x_label: str, y_label: str) -> Markup:
     """A measured curve: thin as logged, thick as a moving mean over a twentieth of it."""
-    left, right, top, height = 58, WIDTH - 16, 22, 160
+    left, right, top, height = 58, WIDTH - 16, 22, 180
     xs, ys = [x for x, _ in points], [y for _, y in points]
     low, high = min(ys), max(ys)
     pad = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
@@ -222,7 +222,7 @@ def curve(points: Sequence[tuple[float, float]], title: str, *, x_label: str, y_
 
 def reliability(points: Sequence[tuple[float, float, int]], title: str) -> Markup:
     """Confidence against accuracy, one dot a bin (area by its items), and the diagonal of a calibrated judge."""
-    left, right, top, height = 58, 330, 12, 230
+    left, right, top, height = 58, 600, 12, 230
     most = max([n for _, _, n in points] or [1])
 
     def x(value: float) -> float:
@@ -246,7 +246,7 @@ def reliability(points: Sequence[tuple[float, float, int]], title: str) -> Marku
             )
         )
     parts.append(_text((left + right) / 2, top + height + 38, "how sure the judge is", "tick", "middle"))
-    parts.append(_text(right + 24, y(0.86), "dashed: as sure as it is right", "tick"))
-    parts.append(_text(right + 24, y(0.78), "below it: too sure of itself", "tick"))
-    parts.append(_text(right + 24, y(0.7), "upright: how often humans agree", "tick"))
+    parts.append(_text(right + 36, y(0.86), "dashed: as sure as it is right", "tick"))
+    parts.append(_text(right + 36, y(0.78), "below it: too sure of itself", "tick"))
+    parts.append(_text(right + 36, y(0.7), "upright: how often humans agree", "tick"))
     return _svg(top + height + 46, title, parts)

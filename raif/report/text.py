@@ -73,6 +73,11 @@ def duration(seconds: Any) -> str:
     return f"{hours}{_SPACE}h {minutes:02}{_SPACE}min" if hours else f"{minutes}{_SPACE}min {rest:02}{_SPACE}s"
 
 
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def reasons(counts: dict[str, int]) -> str:
     """Counts by reason in one line."""
     return ", ".join(f"{reason} {count:,}" for reason, count in counts.items()) or "none"

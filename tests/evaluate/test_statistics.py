@@ -16,6 +16,7 @@ from raif.evaluate.statistics import (
     clustered_proportion,
     clustered_variance,
     cohen_kappa,
+    difference,
     first_shown_share,
     gwet_ac1,
     proportion,
@@ -37,6 +38,16 @@ def test_wilson_by_hand() -> None:
 def test_no_proportion(successes: float, n: float) -> None:
     with pytest.raises(ValueError, match="no proportion"):
         wilson(successes, n)
+
+
+def test_difference_published() -> None:
+    # Newcombe 1998, table II, case (a): 56/70 − 48/80 = .2000, method 10 .0524 to .3339
+    before, after = proportion(48, 80), proportion(56, 70)
+    assert before is not None
+    assert after is not None
+    assert difference(before, after) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    # the way back is the mirror image
+    assert difference(after, before) == pytest.approx((-0.2, -0.3339, -0.0524), abs=5e-5)
 
 
 def test_nothing_to_estimate() -> None:
