@@ -71,11 +71,9 @@ def run_guarded(action: Callable[[], object]) -> int:
     try:
         result = action()
         sys.stdout.flush()
-    except SystemExit as error:
-        # Click ends the process by itself, without a word, where the reader of a pipe went away.
-        if isinstance(error.__context__, BrokenPipeError):
-            return _os_error(error.__context__)
-        raise
+    except SystemExit:
+        # Out of standalone mode click exits by itself in one case alone, and without a word: a pipe without a reader.
+        return _os_error(BrokenPipeError())
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

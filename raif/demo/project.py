@@ -1,6 +1,6 @@
 """A project of the demo world on disk: requests to train on, held-out ones, a constitution, and a ``raif.yaml``.
 
-``raif demo`` runs one, ``raif init`` writes one to start from. It is an ordinary project: nothing in it knows the truth.
+``raif demo`` runs one, ``raif init`` writes one to start from. It is an ordinary project: nothing in it knows a truth.
 """
 
 from __future__ import annotations
