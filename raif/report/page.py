@@ -17,7 +17,7 @@ from raif.report.findings import findings
 from raif.report.judging import labels_section
 from raif.report.making import responses_section, revisions_section, training_section
 from raif.report.origin import constitution_section, cost_section, provenance_section
-from raif.report.text import plural, quoted, visible
+from raif.report.text import plain, plural, quoted, visible
 
 
 def build_report(run: Path) -> str:
@@ -46,7 +46,7 @@ def build_report(run: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "quoted": quoted}
+    environment.filters |= {"visible": visible, "quoted": quoted, "plain": plain}
     style = Markup((Path(__file__).parent / "templates" / "style.css").read_text(encoding="utf-8"))
     return environment.get_template("report.html.jinja").render(
         title=found.path.resolve().name,

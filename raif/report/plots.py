@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from raif.report.text import plain
+
 WIDTH = 960
 _LABELS = 210
 _NOTES = 190
@@ -34,7 +36,7 @@ def _short(text: str, most: int) -> str:
 
 def _text(x: float, y: float, content: str, style: str = "", anchor: str = "start") -> Markup:
     return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>').format(
-        x, y, anchor, style, content
+        x, y, anchor, style, plain(content)
     )
 
 
@@ -43,7 +45,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
 
 
 def _rect(x: float, y: float, width: float, height: float, style: str, title: str = "") -> Markup:
-    inside = Markup("<title>{}</title>").format(title) if title else ""
+    inside = Markup("<title>{}</title>").format(plain(title)) if title else ""
     return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2" class="{}">{}</rect>').format(
         x, y, max(0.0, width), max(0.0, height), style, inside
     )
@@ -51,7 +53,7 @@ def _rect(x: float, y: float, width: float, height: float, style: str, title: st
 
 def _svg(height: float, title: str, parts: Sequence[Markup]) -> Markup:
     return Markup('<svg viewBox="0 0 {} {:.0f}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, height, title, Markup("").join(parts)
+        WIDTH, height, plain(title), Markup("").join(parts)
     )
 
 

@@ -108,6 +108,11 @@ def visible(text: object) -> Markup:
     return Markup("").join(parts)
 
 
+def plain(text: object) -> str:
+    """``text`` with every invisible character written out, for attributes and drawings, which hold no markup."""
+    return "".join(f"⟨U+{ord(character):04X}⟩" if _hidden(character) else character for character in str(text))
+
+
 def quoted(text: str) -> Markup:
     """``visible`` text, cut where it is very long."""
     if len(text) <= LONGEST:
