@@ -69,7 +69,7 @@ def test_a_finished_run_answers_the_four_questions(run: Path) -> None:
     ):
         assert title in page.words
     assert "The response gives no help with a harmful deed." in page.words  # the constitution was found by its hash
-    assert "accuracy on held-out pairs 95.0 % (90.0–97.6; n = 120)" in page.words
+    assert "The reward model ranks 95.0 % (90.0–97.6; n = 120) of held-out pairs as the labels do" in page.words
 
 
 def test_it_is_one_file_without_script(run: Path) -> None:
