@@ -173,9 +173,7 @@ async def _eval(session: Session, run: RunFolder) -> Outcome:
     _, held_out = prompts_of(session)
     if not held_out:
         raise InputError("no prompts are held out; set eval.prompts, or eval.holdout above 0")
-    return await evaluation.compare_policies(
-        session, policies_of(session, run), held_out, run.path / "70_eval", run.eval
-    )
+    return await evaluation.compare_policies(session, policies_of(session, run), held_out, run.eval_folder, run.eval)
 
 
 def policies_of(session: Session, run: RunFolder) -> dict[str, str]:

@@ -280,8 +280,9 @@ class RunFolder:
         return self.path / "70_eval.json"
 
     @property
-    def eval_responses(self) -> Path:
-        return self.path / "70_eval_responses.jsonl"
+    def eval_folder(self) -> Path:
+        """Each policy's answers to the held-out prompts, and the judge's labels of them against the baseline's."""
+        return self.path / "70_eval"
 
     @property
     def report(self) -> Path:

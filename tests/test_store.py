@@ -286,15 +286,15 @@ def test_write_atomically_replaces_and_keeps_links(tmp_path: Path) -> None:
 def test_a_run_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "runs" / "one")
     assert run.path.is_dir()
-    names = [run.responses, run.revisions, run.labels, run.preferences, run.reward, run.eval, run.eval_responses]
+    names = [run.responses, run.revisions, run.labels, run.preferences, run.reward, run.eval_folder, run.eval]
     assert [path.name for path in [*names, run.report, run.manifest, run.policy("dpo")]] == [
         "10_responses.jsonl",
         "20_revisions.jsonl",
         "30_labels.jsonl",
         "35_preferences.jsonl",
         "50_reward",
+        "70_eval",
         "70_eval.json",
-        "70_eval_responses.jsonl",
         "80_report.html",
         "manifest.json",
         "dpo",

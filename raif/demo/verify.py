@@ -83,7 +83,7 @@ def before_and_after(revisions: Sequence[Revision]) -> dict[str, float]:
 def summarise(run: RunFolder, self_revisions: Path, total_seconds: float) -> dict[str, Any]:
     """The summary of a finished demo run."""
     labels = RecordFile(run.labels, Preference).read()
-    evaluated = run.path / "70_eval"
+    evaluated = run.eval_folder
     judged = [p for name in ("sft", "dpo") for p in RecordFile(evaluated / f"{name}.labels.jsonl", Preference)]
     judge = label_accuracy(judged)
     manifest = Manifest.load(run.manifest)
@@ -112,7 +112,7 @@ def summarise(run: RunFolder, self_revisions: Path, total_seconds: float) -> dic
 
 def examples(run: RunFolder, count: int = 3) -> list[Mapping[str, str]]:
     """Held-out requests with the answers before and after, those first where the most changed for the better."""
-    folder = run.path / "70_eval"
+    folder = run.eval_folder
     before = RecordFile(folder / "base.responses.jsonl", Response).read()
     after = RecordFile(folder / "dpo.responses.jsonl", Response).read()
     chosen: dict[str, Mapping[str, str]] = {}

@@ -7,17 +7,15 @@ whose fault was found and not mended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from raif.config import SftConfig
-from raif.errors import ConfigError, InputError
-from raif.records import Comparison, Conversation, Message, Preference, Prompt, Record, Revision, TrainingPair, digest
+from raif.errors import ConfigError
+from raif.records import Conversation, Preference, Prompt, Record, Revision, TrainingPair, digest
 
 T = TypeVar("T", bound=Record)
 
@@ -110,79 +108,6 @@ def training_pairs(records: Iterable[Preference | TrainingPair]) -> Selection[Tr
         else:
             pairs.append(record)
     return Selection(tuple(pairs), _nonzero(left_out), _nonzero(Counter(pair.source for pair in pairs)))
-
-
-def human_pairs(comparisons: Iterable[Comparison]) -> Selection[TrainingPair]:
-    """Pairs labelled by humans, for training on their labels; those without a decided label are left out."""
-    pairs: list[TrainingPair] = []
-    left_out: Counter[str] = Counter()
-    for comparison in comparisons:
-        p_a = comparison.human_p_a
-        if p_a is None or p_a == 0.5:
-            left_out["no_human_label" if p_a is None else "tie"] += 1
-            continue
-        if comparison.response_a == comparison.response_b:
-            left_out["equal_texts"] += 1
-            continue
-        better, worse = comparison.response_a, comparison.response_b
-        if p_a < 0.5:
-            better, worse = worse, better
-        pairs.append(
-            TrainingPair(
-                prompt=comparison.prompt,
-                chosen=(Message(role="assistant", content=better),),
-                rejected=(Message(role="assistant", content=worse),),
-                p_chosen=max(p_a, 1 - p_a),
-                comparison_id=comparison.id,
-                source=comparison.source,
-            )
-        )
-    return Selection(tuple(pairs), _nonzero(left_out), _nonzero(Counter(pair.source for pair in pairs)))
-
-
-def read_training_pairs(path: Path) -> Selection[TrainingPair]:
-    """The decided pairs of a file of labels (``30_labels.jsonl``) or of preferences (``35_preferences.jsonl``).
-
-    Raises:
-        InputError: the file can't be read, or a line is neither; names the line and the field.
-    """
-    return training_pairs(_read(path))
-
-
-def _read(path: Path) -> Iterator[Preference | TrainingPair]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"can't be read ({error.strerror})", path=path) from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row: Any = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InputError(f"is not JSON: {error}", path=path, line=number) from error
-        kind = _kind(row)
-        if kind is None:
-            raise InputError(
-                "is neither a label (comparison, outcome …) nor a preference (prompt, chosen, rejected, p_chosen); "
-                "other files of pairs are labelled first: raif label --pairs FILE",
-                path=path,
-                line=number,
-            )
-        try:
-            yield kind.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the record"
-            raise InputError(f"{place}: {first['msg']}", path=path, line=number) from error
-
-
-def _kind(row: Any) -> type[Preference] | type[TrainingPair] | None:
-    if not isinstance(row, dict):
-        return None
-    if "comparison" in row:
-        return Preference
-    return TrainingPair if {"prompt", "chosen", "rejected"} <= row.keys() else None
 
 
 def hold_out(

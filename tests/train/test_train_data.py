@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from raif.config import SftConfig
-from raif.errors import ConfigError, InputError
+from raif.errors import ConfigError
 from raif.records import Comparison, Message, Preference, Prompt, Revision, RevisionStep, TrainingPair, conversation
-from raif.train.data import hold_out, human_pairs, read_training_pairs, sft_examples, training_pairs
+from raif.train.data import hold_out, sft_examples, training_pairs
 
 
 def revision(text: str, *steps: RevisionStep, original: str = "rude", prompt: str = "hello") -> Revision:
@@ -129,44 +127,6 @@ def test_ties_and_abstentions_never_train() -> None:
     ]
     assert found.left_out == {"abstain:order_conflict": 2, "abstain:refusal": 1, "equal_texts": 1, "tie": 1}
     assert found.sources == {"responses": 2}
-
-
-def test_human_labels_make_pairs() -> None:
-    found = human_pairs(
-        [comparison(human=1.0), comparison(human=0.25, a="x", b="y"), comparison(human=0.5), comparison()]
-    )
-    assert [(p.chosen[0].content, p.rejected[0].content, p.p_chosen) for p in found.examples] == [
-        ("yes", "no", 1.0),
-        ("y", "x", 0.75),
-    ]
-    assert found.left_out == {"no_human_label": 1, "tie": 1}
-
-
-def test_trainers_accept_labels_and_preferences_alike(tmp_path: Path) -> None:
-    labels = [preference("a", 0.9), preference("tie", 0.5), preference("b", 0.2, a="x", b="y")]
-    first, second = tmp_path / "30_labels.jsonl", tmp_path / "35_preferences.jsonl"
-    first.write_bytes(b"".join(label.to_json() + b"\n" for label in labels))
-    decided = [TrainingPair.from_preference(label) for label in labels if label.decided]
-    second.write_bytes(b"\n".join(pair.to_json() for pair in decided) + b"\n\n")
-    assert read_training_pairs(first).examples == read_training_pairs(second).examples == tuple(decided)
-    assert read_training_pairs(first).left_out == {"tie": 1}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b'{"prompt": ', "pairs.jsonl:2: is not JSON"),
-        (b'{"text": "hello"}', "pairs.jsonl:2: is neither a label"),
-        (b'{"prompt": [], "chosen": 1, "rejected": []}', "pairs.jsonl:2: chosen"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
-    path = tmp_path / "pairs.jsonl"
-    path.write_bytes(preference("a", 0.9).to_json() + b"\n" + line)
-    with pytest.raises(InputError, match=message):
-        read_training_pairs(path)
-    with pytest.raises(InputError, match=r"nothing\.jsonl: can't"):
-        read_training_pairs(tmp_path / "nothing.jsonl")
 
 
 def pair(prompt: str, chosen: str = "yes") -> TrainingPair:
