@@ -39,10 +39,14 @@ class Phrasing:
 
 @dataclass(frozen=True)
 class Wording:
-    """A principle's text, and what it asks for: nothing, where the text has no meaning in this world."""
+    """A principle's text, and what it asks for: nothing, where the text has no meaning in this world.
+
+    ``signs`` are those of its frame and of its phrasing, where it has one of each: their product is the meaning's.
+    """
 
     text: str
     meaning: Meaning | None
+    signs: tuple[int, int] | None = None
 
 
 def _phrasings() -> tuple[Phrasing, ...]:
@@ -88,14 +92,14 @@ def _meaning(phrasing: Phrasing, sign: int) -> Meaning | None:
 
 
 @lru_cache
-def _pairs(split: Split, meaning: Meaning | None) -> tuple[tuple[str, Phrasing], ...]:
-    """The (frame, phrasing) pairs of a split that mean this."""
+def _pairs(split: Split, meaning: Meaning | None) -> tuple[tuple[str, Phrasing, int], ...]:
+    """The (frame, phrasing) pairs of a split that mean this, each with its frame's sign."""
     found = []
     for phrasing in ALL:
         for frame, sign in FRAMES[phrasing.kind]:
             kept = phrasing.held_out or pair_held_out(frame, phrasing)
             if _meaning(phrasing, sign) == meaning and kept == (split == "held_out"):
-                found.append((frame, phrasing))
+                found.append((frame, phrasing, int(sign)))
     return tuple(found)
 
 
@@ -107,17 +111,25 @@ def sample_wording(rng: random.Random, split: Split, meaning: Meaning | None, de
     """
     pairs = _pairs(split, meaning)
     noun = rng.choice(NOUNS)
-    text = phrase(*rng.choice(pairs), noun)
+    frame, phrasing, sign = rng.choice(pairs)
+    text, signs = phrase(frame, phrasing, noun), (sign, int(phrasing.sign))
     roll = rng.random() / max(decorated, 1e-9)
     if roll < 0.4:
-        other = phrase(*rng.choice(pairs), noun)
+        frame, phrasing, other_sign = rng.choice(pairs)
+        other = phrase(frame, phrasing, noun)
+        if (other_sign, phrasing.sign) != signs:
+            return Wording(f"{text} {other}" if rng.random() < 0.5 else _joined(text, other), meaning)
         if other != text:
-            text = f"{text} {other}" if rng.random() < 0.5 else f"{text[:-1]}; {other[0].lower()}{other[1:]}"
+            text = f"{text} {other}" if rng.random() < 0.5 else _joined(text, other)
     elif roll < 0.7:
         text = f"{text[:-1]}{rng.choice(TAILS)}."
     elif roll < 1.0:
         text = f"{rng.choice(LEADS)} {text[0].lower()}{text[1:]}"
-    return Wording(text, meaning)
+    return Wording(text, meaning, signs if meaning else None)
+
+
+def _joined(text: str, other: str) -> str:
+    return f"{text[:-1]}; {other[0].lower()}{other[1:]}"
 
 
 def held_out_wordings(sign: Literal[1, -1], whole_phrasings: bool) -> list[Wording]:
@@ -125,7 +137,7 @@ def held_out_wordings(sign: Literal[1, -1], whole_phrasings: bool) -> list[Wordi
     found = []
     for attribute in ATTRIBUTES:
         meaning = Meaning(attribute, sign)
-        for frame, phrasing in _pairs("held_out", meaning):
+        for frame, phrasing, _ in _pairs("held_out", meaning):
             if phrasing.held_out == whole_phrasings:
                 found.append(Wording(phrase(frame, phrasing, NOUNS[0]), meaning))
     return found

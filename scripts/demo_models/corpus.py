@@ -156,12 +156,13 @@ class Question:
 MEANINGS = 2 * len(ATTRIBUTES) + 1
 
 
-def meaning_class(question: Question) -> int:
-    """What the question's principle asks for, as a number: two an attribute, and a last one for what has no meaning."""
-    if question.wording is None:
-        return -1
-    meaning = question.wording.meaning
-    return MEANINGS - 1 if meaning is None else 2 * ATTRIBUTES.index(meaning.attribute) + (meaning.sign < 0)
+def probe_targets(wording: Wording | None) -> tuple[int, tuple[int, int]]:
+    """What a wording asks for, as a number (two an attribute, a last one for no meaning), and its signs."""
+    if wording is None:
+        return -1, (-1, -1)
+    meaning = wording.meaning
+    number = MEANINGS - 1 if meaning is None else 2 * ATTRIBUTES.index(meaning.attribute) + (meaning.sign < 0)
+    return number, (-1, -1) if wording.signs is None else (int(wording.signs[0] > 0), int(wording.signs[1] > 0))
 
 
 def trait_values(request: Request, text: str) -> list[float]:
@@ -188,11 +189,13 @@ class Writer:
         cut = len(prompt) if name == "plain" else prompt.rindex(_PREFIX_END[name]) + len(_PREFIX_END[name])
         return [self.opening, *self._encode_uncached(prompt[:cut])], cut
 
-    def branch(self, tail: str, answer: Answer, meaning: int = -1) -> Branch:
+    def branch(self, tail: str, answer: Answer | None, wording: Wording | None = None) -> Branch:
         """A question's end and its answer; the learnt positions are those that predict the answer."""
         ids = [*self._encode(tail), *self.turn]
-        asked = len(ids) - 1
-        targets: list[tuple[int, int, float]] = []
+        found = Branch(ids, [], len(ids) - 1, *probe_targets(wording))
+        if answer is None:
+            return found
+        targets = found.targets
 
         def write(tokens: list[int] | tuple[int, ...], weight: float) -> None:
             for token in tokens:
@@ -211,14 +214,14 @@ class Writer:
                 targets.append((len(ids) - 1, token, share))
             ids += self._encode(best)
             write([self.end], 0.05)
-        return Branch(ids, targets, asked, meaning)
+        return found
 
     def pack(self, asked: list[Question], request: Request, responses: dict[str, str] | None = None) -> Pack:
         """Questions on the same material, as one pack; ``responses`` are those in the prefix, by their tags."""
         prefix, cut = self.prefix(asked[0].name, asked[0].prompt)
         if any(question.prompt[:cut] != asked[0].prompt[:cut] for question in asked):
             raise ValueError(f"the {asked[0].name} questions of one pack must share their prefix")
-        branches = [self.branch(q.prompt[cut:], q.answer, meaning_class(q)) for q in asked]
+        branches = [self.branch(q.prompt[cut:], q.answer, q.wording) for q in asked]
         traits = []
         for tag, text in (responses or {}).items():
             closing = token_id(self.tokenizer, f"</{tag}>")
@@ -327,6 +330,11 @@ class Questions:
             prompt = render("check_revision", request, wording.text, original=old, revision=new)
             asked.append(Question("check_revision", prompt, {("YES" if holds else "NO"): 1.0}, wording))
         return self.writer.pack(asked, request, {"original": old, "revision": new})
+
+    def read(self, branches: int = 12) -> Pack:
+        """Principles alone, with no question: only what they ask for is to be told, by the probes."""
+        wordings = [self._wording(list(ATTRIBUTES)) for _ in range(branches)]
+        return Pack([self.writer.opening], [self.writer.branch(f"\nPrinciple: {w.text}", None, w) for w in wordings])
 
     def answered(self, branches: int = 3) -> Pack:
         """A request, answered as the helpful-only policy does: it mostly complies, harm or not, and can be rude."""

@@ -17,13 +17,14 @@ class Branch:
     """A question and its answer, as tokens, with what is to be learnt: (position, token, weight), answer alone.
 
     ``meaning`` is the class of what the principle asks for (-1: there is no principle), a probe's target at ``asked``,
-    where the prompt ends.
+    where the prompt ends; ``signs`` are its frame's and its phrasing's: 1, 0, or -1 where it has several.
     """
 
     ids: list[int]
     targets: list[tuple[int, int, float]]
     asked: int = 0
     meaning: int = -1
+    signs: tuple[int, int] = (-1, -1)
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Pack:
 class Batch:
     """Tensors for one step. ``mask`` is additive, [B, 1, T, T]; targets are flat: row, position, token, weight.
 
-    ``meanings`` has (row, position, class), ``trait_at`` (row, position), ``traits`` the values, a column each.
+    ``meanings`` is (row, position, class, signs), ``trait_at`` (row, position), ``traits`` the values.
     """
 
     ids: torch.Tensor
@@ -68,7 +69,7 @@ def collate(packs: Sequence[Pack], pad: int) -> Batch:
     positions = torch.zeros((len(packs), length), dtype=torch.long)
     segments = torch.full((len(packs), length), -1)
     flat: list[tuple[int, int, int, float]] = []
-    meanings: list[tuple[int, int, int]] = []
+    meanings: list[tuple[int, int, int, int, int]] = []
     traits = [(row, at, values) for row, pack in enumerate(packs) for at, values in pack.traits]
     for row, pack in enumerate(packs):
         end = len(pack.prefix)
@@ -81,13 +82,13 @@ def collate(packs: Sequence[Pack], pad: int) -> Batch:
             positions[row, start:end] = torch.arange(len(branch.ids)) + len(pack.prefix)
             segments[row, start:end] = number
             if branch.meaning >= 0:
-                meanings.append((row, start + branch.asked, branch.meaning))
+                meanings.append((row, start + branch.asked, branch.meaning, *branch.signs))
             flat += [(row, start + at, token, weight) for at, token, weight in branch.targets]
     own = segments[:, :, None] == segments[:, None, :]
     seen = (own | (segments == 0)[:, None, :]) & torch.ones(length, length).tril().bool()
     seen |= torch.eye(length, dtype=torch.bool)  # padding sees itself, as a row that sees nothing is undefined
     mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
-    rows, at, tokens = (torch.tensor([t[i] for t in flat]) for i in range(3))
+    rows, at, tokens = (torch.tensor([t[i] for t in flat], dtype=torch.long) for i in range(3))
     return Batch(
         ids,
         positions,
@@ -96,7 +97,7 @@ def collate(packs: Sequence[Pack], pad: int) -> Batch:
         at,
         tokens,
         torch.tensor([t[3] for t in flat]),
-        torch.tensor(meanings, dtype=torch.long).reshape(-1, 3),
+        torch.tensor(meanings, dtype=torch.long).reshape(-1, 5),
         torch.tensor([t[:2] for t in traits], dtype=torch.long).reshape(-1, 2),
         torch.tensor([t[2] for t in traits]),
     )

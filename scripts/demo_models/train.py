@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,8 +38,8 @@ class Recipe:
 
 
 RECIPES: dict[Kind, Recipe] = {
-    "judge": Recipe(hidden=128, layers=6, inner=384, steps=4500, rate=2e-3, seed=11),
-    "policy": Recipe(hidden=128, layers=5, inner=384, steps=1200, rate=2.5e-3, seed=12),
+    "judge": Recipe(hidden=128, layers=6, inner=384, steps=3600, rate=2e-3, seed=11),
+    "policy": Recipe(hidden=128, layers=5, inner=384, steps=2400, rate=2.5e-3, seed=12),
 }
 
 
@@ -77,16 +77,20 @@ def stage_at(progress: float) -> Stage:
 
 
 def draw(kind: Kind, questions: Questions, progress: float) -> list[list[Pack]]:
-    """The packs of one step, in micro-batches of like length."""
+    """The packs of one step, in micro-batches of like length. Principles are read in both polarities from the first."""
+    questions.stage = Stage(inverted=0.5, meaningless=0.12)
+    reading = [questions.read(12) for _ in range(5)] if progress < 0.6 else []
+    questions.stage = stage_at(progress) if kind == "judge" else Stage(0.1, 0.05, simple=max(0.0, 0.8 - 3 * progress))
     if kind == "judge" and progress < START:
         singles = [questions.single(score=3, critique=2, revise=1) for _ in range(4)]
-        return [[questions.answered(2) for _ in range(5)], singles]
+        return [[questions.answered(2) for _ in range(5)], singles, reading]
     if kind == "judge":
         side = [questions.single(score=3, critique=1, revise=1) for _ in range(3)]
-        return [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)]]
-    questions.stage = Stage(inverted=0.1, meaningless=0.05)
-    work = [questions.single(score=0, critique=2, revise=2) for _ in range(6)]
-    return [[questions.answered(3) for _ in range(10)], work]
+        packs = [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)], reading]
+    else:
+        singles = [questions.single(score=1, critique=3, revise=2) for _ in range(6)]
+        packs = [[questions.answered(3) for _ in range(10)], singles]
+    return [each for each in packs if each]
 
 
 class Probes(torch.nn.Module):
@@ -100,21 +104,32 @@ class Probes(torch.nn.Module):
         super().__init__()
         self.meaning = torch.nn.Linear(hidden, MEANINGS)
         self.traits = torch.nn.Linear(hidden, len(ATTRIBUTES))
+        self.signs = torch.nn.Linear(hidden, 2)
 
-    def forward(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, dict[str, list[float]]]:
+    def forward(self, layers: Sequence[torch.Tensor], batch: Batch) -> tuple[torch.Tensor, dict[str, list[float]]]:
         """Summed loss over the batch's probe targets, and whether each was met."""
-        row, at, wanted = batch.meanings.unbind(1)
+        states = layers[PROBED].float()
+        row, at, wanted = batch.meanings[:, :3].unbind(1)
         read = self.meaning(layer_norm(states[row, at], states.shape[-1:]))
         loss = cross_entropy(read, wanted, reduction="sum") if len(wanted) else read.sum()
         hits = {"meaning": (read.argmax(-1) == wanted).float().tolist(), "traits": list[float]()}
+        early = layers[PROBED - 1].float()[row, at]
+        signs = batch.meanings[:, 3:]
+        read = self.signs(layer_norm(early, early.shape[-1:]))
+        loss = loss + masked(read, signs.float())
+        hits["signs"] = ((read > 0) == (signs > 0))[signs >= 0].float().tolist()
         if len(batch.traits):
             row, at = batch.trait_at.unbind(1)
             read = self.traits(layer_norm(states[row, at], states.shape[-1:]))
-            arises = (batch.traits >= 0).float()
-            wanted = batch.traits.clamp(min=0)
-            loss = loss + (binary_cross_entropy_with_logits(read, wanted, reduction="none") * arises).sum()
-            hits["traits"] = ((read > 0) == (wanted > 0.5))[arises > 0].float().tolist()
+            loss = loss + masked(read, batch.traits)
+            hits["traits"] = ((read > 0) == (batch.traits > 0))[batch.traits >= 0].float().tolist()
         return loss, hits
+
+
+def masked(read: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Summed binary cross-entropy over the targets that are 1 or 0."""
+    losses = binary_cross_entropy_with_logits(read, wanted.clamp(min=0), reduction="none")
+    return (losses * (wanted >= 0)).sum()
 
 
 def loss_of(
@@ -132,7 +147,7 @@ def loss_of(
         )
         logits = model.lm_head(out.last_hidden_state[batch.rows, batch.at]).float()
     loss = (cross_entropy(logits, batch.tokens, reduction="none") * batch.weights).sum() / branches
-    probed, hits = probes(out.hidden_states[PROBED].float(), batch)
+    probed, hits = probes(out.hidden_states, batch)
     return loss, logits, probed / branches, hits
 
 
@@ -142,10 +157,11 @@ def train(
     log: Callable[[str], None],
     recipe: Recipe | None = None,
     checkpoint: Callable[[LlamaForCausalLM, int], None] | None = None,
+    start: LlamaForCausalLM | None = None,
 ) -> LlamaForCausalLM:
     """Train one model from nothing; equal seeds and machines give equal weights."""
     recipe = recipe or RECIPES[kind]
-    model = new_model(recipe, tokenizer)
+    model = start or new_model(recipe, tokenizer)
     log(f"{kind}: {sum(p.numel() for p in model.parameters()):,} parameters, {recipe}")
     probes = Probes(recipe.hidden)
     decay = [p for p in model.parameters() if p.ndim > 1]
@@ -156,15 +172,14 @@ def train(
     questions = Questions(Writer(tokenizer), recipe.seed)
     pad = token_id(tokenizer, PAD)
     meter = Meter(tokenizer)
-    start = time.monotonic()
+    began = time.monotonic()
     for step in range(recipe.steps):
         progress = step / recipe.steps
         warm = min(1.0, (step + 1) / 100)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
-        questions.stage = stage_at(progress)
         drawn = draw(kind, questions, progress)
-        branches = sum(len(pack.branches) for packs in drawn for pack in packs)
+        branches = sum(bool(b.targets) for packs in drawn for pack in packs for b in pack.branches)
         for packs in drawn:
             batch = collate(packs, pad)
             loss, logits, probed, hits = loss_of(model, probes, batch, branches)
@@ -174,7 +189,7 @@ def train(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if (step + 1) % 100 == 0:
-            log(f"{kind} step {step + 1} {meter.line()} {time.monotonic() - start:.0f} s")
+            log(f"{kind} step {step + 1} {meter.line()} {time.monotonic() - began:.0f} s")
         if checkpoint and (step + 1) % 250 == 0:
             checkpoint(model, step + 1)
     model.eval()  # type: ignore[no-untyped-call]
