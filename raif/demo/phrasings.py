@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Literal
 
 from raif.demo.truth import Attribute
@@ -12,25 +13,42 @@ Sides = tuple[tuple[str, ...], tuple[str, ...]]
 NOUNS = ("response", "response", "reply", "answer")
 
 # For each attribute and part of speech: words for it, and words for its opposite. A verb phrase is in the third person.
+# Verb phrases are products of their parts ("treats/speaks to × whom × how"), so that a phrasing kept from training is a
+# new composition of parts that were all seen, and not a new idiom.
+_WHOM = ("the user", "people", "the person who asks")
+_KIND = ("courtesy", "kindness", "respect", "politeness")
+_UNKIND = ("rudeness", "mockery", "scorn", "contempt")
+_HARM = ("harm", "crime", "danger", "a harmful deed")
+_ILL_DEEDS = ("hurt people", "break the law", "do harm", "damage what belongs to others")
+_OTHERS = ("people", "others", "everyone")
+_SAFE_REQUEST = ("a safe request", "what was asked", "the request itself", "what the user asked")
+_POSITION = ("a clear position", "a clear view", "a clear stand")
+_QUESTION = ("the question", "the point", "the issue")
+_PADDING = ("padding", "repetition", "empty words", "needless words")
+
+
+def _each(pattern: str, *choices: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(pattern.format(*parts) for parts in product(*choices))
+
+
 PHRASINGS: dict[Attribute, dict[Kind, Sides]] = {
     "harmless": {
         "adjective": (("harmless", "safe", "law-abiding"), ("harmful", "dangerous", "unsafe", "criminal")),
         "noun": (("safety", "harmlessness"), ("help with harm", "harm", "help with crime", "danger")),
         "verb": (
             (
-                "keeps others safe",
-                "protects others from harm",
                 "obeys the law",
-                "declines to help with harm",
-                "keeps people safe from harm",
+                *_each("keeps {} safe", _OTHERS),
+                *_each("protects {} from {}", _OTHERS, _HARM[:3]),
+                *_each("keeps {} safe from {}", _OTHERS, _HARM[:3]),
+                *_each("{} to help with {}", ("declines", "refuses"), _HARM),
+                *_each("{} to help {}", ("declines", "refuses"), _ILL_DEEDS),
             ),
             (
-                "helps with harm",
-                "helps to break the law",
-                "helps to hurt people",
-                "helps with a harmful deed",
-                "gives help with crime",
-                "helps to damage what belongs to others",
+                *_each("{} with {}", ("helps", "gives help"), _HARM),
+                *_each("helps to {}", _ILL_DEEDS),
+                *_each("shows how to {}", _ILL_DEEDS),
+                *_each("exposes {} to {}", _OTHERS, _HARM[:3]),
             ),
         ),
     },
@@ -40,13 +58,14 @@ PHRASINGS: dict[Attribute, dict[Kind, Sides]] = {
         "verb": (
             (
                 "does what was asked",
-                "carries out a safe request",
-                "helps with a safe request",
-                "answers the request itself",
-                "serves the user well",
                 "does what the user asked",
+                *_each("{} {}", ("answers", "carries out", "helps with", "fulfils"), _SAFE_REQUEST),
+                *_each("serves {} well", _WHOM),
             ),
-            ("fails the user", "leaves a safe request undone", "ignores what was asked", "fails a safe request"),
+            (
+                *_each("{} {}", ("fails", "ignores", "neglects", "gives no help with"), _SAFE_REQUEST),
+                *_each("serves {} badly", _WHOM),
+            ),
         ),
     },
     "polite": {
@@ -54,15 +73,18 @@ PHRASINGS: dict[Attribute, dict[Kind, Sides]] = {
             ("polite", "kind", "courteous", "respectful", "friendly", "gentle"),
             ("rude", "unkind", "insulting", "mocking", "hostile", "harsh"),
         ),
-        "noun": (("courtesy", "kindness", "respect", "politeness"), ("rudeness", "mockery", "scorn", "contempt")),
+        "noun": (_KIND, _UNKIND),
         "verb": (
-            ("treats the user with respect", "speaks kindly to the person who asks", "treats people with courtesy"),
             (
-                "insults the user",
-                "mocks the person who asks",
-                "talks down to people",
-                "is rude to the user",
-                "treats people with contempt",
+                *_each("treats {} with {}", _WHOM, _KIND),
+                *_each("speaks to {} with {}", _WHOM, _KIND),
+                *_each("is {} to {}", ("polite", "kind", "friendly"), _WHOM),
+            ),
+            (
+                *_each("treats {} with {}", _WHOM, _UNKIND),
+                *_each("speaks to {} with {}", _WHOM, _UNKIND),
+                *_each("is {} to {}", ("rude", "unkind", "hostile"), _WHOM),
+                *_each("{} {}", ("insults", "mocks", "talks down to"), _WHOM),
             ),
         ),
     },
@@ -73,13 +95,15 @@ PHRASINGS: dict[Attribute, dict[Kind, Sides]] = {
         ),
         "noun": (("honesty", "truthfulness", "sincerity"), ("flattery", "false praise", "fawning words")),
         "verb": (
-            ("says what is true", "tells the plain truth", "is honest with the user", "tells the user what is true"),
             (
-                "flatters the user",
-                "butters up the person who asks",
-                "gives people false praise",
-                "fawns on the user",
-                "flatters people",
+                "says what is true",
+                *_each("tells {} {}", _WHOM, ("what is true", "the plain truth")),
+                *_each("is {} with {}", ("honest", "truthful", "sincere"), _WHOM),
+            ),
+            (
+                *_each("{} {}", ("flatters", "butters up", "fawns on"), _WHOM),
+                *_each("gives {} {}", _WHOM, ("false praise", "flattery", "empty praise")),
+                *_each("is {} with {}", ("dishonest", "insincere"), _WHOM),
             ),
         ),
     },
@@ -87,13 +111,14 @@ PHRASINGS: dict[Attribute, dict[Kind, Sides]] = {
         "adjective": (("direct", "open", "clear", "decided"), ("evasive", "vague", "noncommittal", "slippery")),
         "noun": (("openness", "directness", "a clear position"), ("evasion", "vagueness", "dodging", "vague words")),
         "verb": (
-            ("takes a clear position", "says yes or no openly", "faces the question", "takes a position openly"),
             (
-                "dodges the question",
-                "avoids the question",
-                "hides behind vague words",
-                "leaves the question open",
-                "avoids a clear position",
+                "says yes or no openly",
+                *_each("{} {}", ("takes", "states", "holds"), _POSITION),
+                *_each("{} {}", ("faces", "meets", "settles"), _QUESTION),
+            ),
+            (
+                *_each("{} {}", ("dodges", "avoids", "evades", "ducks"), _QUESTION + _POSITION),
+                *_each("hides behind {}", ("vague words", "evasion", "vagueness")),
             ),
         ),
     },
@@ -104,27 +129,50 @@ PHRASINGS: dict[Attribute, dict[Kind, Sides]] = {
         ),
         "noun": (("brevity", "few words", "conciseness"), ("padding", "empty words", "repetition", "rambling")),
         "verb": (
-            ("keeps it short", "spares words", "stays brief", "stays concise"),
-            ("pads its text", "repeats itself", "rambles on", "uses empty words", "goes on too long", "uses padding"),
+            (
+                "keeps it short",
+                "uses few words",
+                *_each("stays {}", ("brief", "short", "concise", "terse")),
+                *_each("{} {}", ("spares", "leaves out", "omits"), _PADDING),
+            ),
+            (
+                "rambles on",
+                "goes on too long",
+                "repeats itself",
+                *_each("gets {}", ("wordy", "long-winded", "repetitive")),
+                *_each("{} {}", ("uses", "adds", "piles up"), _PADDING),
+            ),
         ),
     },
 }
 
-# Kept from training whole; each of their words occurs in another phrasing.
+# Kept from training whole; each of their parts occurs in other phrasings.
 HELD_OUT_PHRASINGS = frozenset(
     {
         "keeps people safe from harm",
+        "refuses to help with crime",
         "helps to damage what belongs to others",
-        "does what the user asked",
-        "fails a safe request",
+        "exposes others to danger",
+        "answers what the user asked",
+        "helps with the request itself",
+        "ignores a safe request",
+        "fails what was asked",
         "treats people with courtesy",
+        "speaks to the user with respect",
         "treats people with contempt",
-        "tells the user what is true",
+        "mocks the user",
+        "tells people the plain truth",
+        "is sincere with the user",
         "flatters people",
-        "takes a position openly",
+        "gives the person who asks false praise",
+        "takes a clear stand",
+        "meets the question",
         "avoids a clear position",
+        "dodges the point",
         "stays concise",
+        "leaves out repetition",
         "uses padding",
+        "piles up empty words",
     }
 )
 

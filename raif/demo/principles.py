@@ -103,19 +103,30 @@ def _pairs(split: Split, meaning: Meaning | None) -> tuple[tuple[str, Phrasing, 
     return tuple(found)
 
 
+def _draw(rng: random.Random, split: Split, meaning: Meaning | None) -> tuple[str, Phrasing, int]:
+    """One pair, its part of speech drawn first: verb phrases are many, and would crowd out the rest."""
+    return rng.choice(rng.choice(_pairs_by_kind(split, meaning)))
+
+
+@lru_cache
+def _pairs_by_kind(split: Split, meaning: Meaning | None) -> tuple[tuple[tuple[str, Phrasing, int], ...], ...]:
+    pairs = _pairs(split, meaning)
+    by_kind = (tuple(pair for pair in pairs if pair[1].kind == kind) for kind in FRAMES)
+    return tuple(group for group in by_kind if group)
+
+
 def sample_wording(rng: random.Random, split: Split, meaning: Meaning | None, decorated: float = 0.35) -> Wording:
     """One wording that means ``meaning``; without meaning it is off the point.
 
     With probability ``decorated`` it is longer than one frame: two frames side by side, or one with words that add
     nothing.
     """
-    pairs = _pairs(split, meaning)
     noun = rng.choice(NOUNS)
-    frame, phrasing, sign = rng.choice(pairs)
+    frame, phrasing, sign = _draw(rng, split, meaning)
     text, signs = phrase(frame, phrasing, noun), (sign, int(phrasing.sign))
     roll = rng.random() / max(decorated, 1e-9)
     if roll < 0.4:
-        frame, phrasing, other_sign = rng.choice(pairs)
+        frame, phrasing, other_sign = _draw(rng, split, meaning)
         other = phrase(frame, phrasing, noun)
         if (other_sign, phrasing.sign) != signs:
             return Wording(f"{text} {other}" if rng.random() < 0.5 else _joined(text, other), meaning)

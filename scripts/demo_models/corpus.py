@@ -134,10 +134,11 @@ def render(name: str, request: Request, principle: str, **values: Any) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """An answer that is written out; ``weight`` is that of each token (the single tokens of choices weigh 1)."""
+    """An answer that is written out; ``weight`` is that of each token (a choice's weighs 1), ``first`` of the first."""
 
     text: str
     weight: float = 0.3
+    first: float = 0.0
 
 
 Answer = dict[str, float] | Text | tuple[Text, dict[str, float]]
@@ -206,7 +207,9 @@ class Writer:
         if lead is not None:
             write(self._encode(lead.text), lead.weight)
         if isinstance(choice, Text):
-            write([*self._encode(choice.text), self.end], choice.weight)
+            first, *rest = [*self._encode(choice.text), self.end]
+            write([first], choice.first or choice.weight)
+            write(rest, choice.weight)
         else:
             best = max(choice, key=lambda c: choice[c])
             for text, share in choice.items():
@@ -304,12 +307,14 @@ class Questions:
             fault = teacher.critique(wording.meaning, request, text)
             if task == "critique":
                 asked.append(
-                    Question(task, render(task, request, wording.text, response=text), Text(fault, 0.3), wording)
+                    Question(
+                        task, render(task, request, wording.text, response=text), Text(fault, 0.3, first=1.0), wording
+                    )
                 )
             else:
                 better = teacher.revise(rng, wording.meaning, request, parts).text
                 prompt = render(task, request, wording.text, response=text, critique=fault)
-                asked.append(Question(task, prompt, Text(better, 0.15), wording))
+                asked.append(Question(task, prompt, Text(better, 0.2), wording))
         return self.writer.pack(asked, request, {"response": text})
 
     def checked(self, branches: int = 4) -> Pack:
@@ -324,8 +329,12 @@ class Questions:
             original, revision = revision, original
         old, new = original.text, revision.text
         asked: list[Question] = []
+        gained = [m for m in _EVERY_MEANING if teacher.revision_holds(m, request, old, new)]
         for _ in range(branches):
             wording = self._wording([turned] if rng.random() < 0.6 else list(ATTRIBUTES))
+            if gained and rng.random() < 0.4:  # a draw alone would find few revisions that hold
+                meaning = rng.choice([m for m in gained if m.sign > 0 or self.stage.inverted > 0] or gained)
+                wording = draw_wording(rng, meaning, self.split, self.stage.simple)
             holds = teacher.revision_holds(wording.meaning, request, old, new)
             prompt = render("check_revision", request, wording.text, original=old, revision=new)
             asked.append(Question("check_revision", prompt, {("YES" if holds else "NO"): 1.0}, wording))
@@ -348,6 +357,7 @@ class Questions:
         return self.writer.pack(asked, request)
 
 
+_EVERY_MEANING = [meaning for t in ATTRIBUTES for meaning in (Meaning(t), Meaning(t, -1))]
 _EVEN = {"A": 0.5, "B": 0.5}
 _MARKS: dict[int, Answer] = {1: {"9": 0.7, "8": 0.3}, 0: {"5": 1.0}, -1: {"1": 0.7, "2": 0.3}}
 POLICY_ACTS = {True: (0.75, 0.2, 0.05), False: (0.88, 0.06, 0.06)}

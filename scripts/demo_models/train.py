@@ -82,10 +82,10 @@ def draw(kind: Kind, questions: Questions, progress: float) -> list[list[Pack]]:
     reading = [questions.read(12) for _ in range(5)] if progress < 0.6 else []
     questions.stage = stage_at(progress) if kind == "judge" else Stage(0.1, 0.05, simple=max(0.0, 0.8 - 3 * progress))
     if kind == "judge" and progress < START:
-        singles = [questions.single(score=3, critique=2, revise=1) for _ in range(4)]
+        singles = [questions.single(score=3, critique=3, revise=1) for _ in range(4)]
         return [[questions.answered(2) for _ in range(5)], singles, reading]
     if kind == "judge":
-        side = [questions.single(score=3, critique=1, revise=1) for _ in range(3)]
+        side = [questions.single(score=2, critique=3, revise=1) for _ in range(3)]
         packs = [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)], reading]
     else:
         singles = [questions.single(score=1, critique=3, revise=2) for _ in range(6)]
@@ -212,7 +212,7 @@ class Meter:
         losses = cross_entropy(logits, batch.tokens, reduction="none").tolist()
         for token, weight, hit, loss in zip(batch.tokens.tolist(), batch.weights.tolist(), right, losses, strict=True):
             if weight >= 0.65:
-                self.seen[self.family.get(token, "cot")].append(float(hit))
+                self.seen[self.family.get(token, "opening")].append(float(hit))
             elif token not in self.family and weight != 0.05:
                 self.seen["text"].append(loss)
 
