@@ -39,7 +39,7 @@ def output_place(invocation: Invocation, out: Path, *, redo: bool) -> Iterator[S
     from raif.store import lock_for
 
     side = out.with_name(out.name + SIDE_MANIFEST)
-    with lock_for(out):
+    with lock_for(side):  # a trainer locks ``out`` itself
         if redo and out.exists():
             if not side.is_file():
                 raise InputError(

@@ -18,6 +18,9 @@ from raif.manifest import Manifest
 from raif.records import Comparison, Preference, Response, Revision
 from raif.store import RecordFile, RunFolder
 
+POLICIES = ("base", "sft", "dpo")
+"""The policies of a demo run, in the order in which they are made."""
+
 
 def request_of(record: Response | Revision | Comparison) -> Request:
     """The request that a record answers.
@@ -83,29 +86,27 @@ def before_and_after(revisions: Sequence[Revision]) -> dict[str, float]:
 def summarise(run: RunFolder, self_revisions: Path, total_seconds: float) -> dict[str, Any]:
     """The summary of a finished demo run."""
     labels = RecordFile(run.labels, Preference).read()
-    evaluated = run.eval_folder
-    judged = [p for name in ("sft", "dpo") for p in RecordFile(evaluated / f"{name}.labels.jsonl", Preference)]
-    judge = label_accuracy(judged)
-    manifest = Manifest.load(run.manifest)
-    trained = orjson.loads((run.reward / "train.json").read_bytes())
-    self_after = before_and_after(RecordFile(self_revisions, Revision).read())
+    judged = [p for name in POLICIES[1:] for p in RecordFile(run.eval_folder / f"{name}.labels.jsonl", Preference)]
+    revisions = RecordFile(run.revisions, Revision).read()
+    by_itself = RecordFile(self_revisions, Revision).read()
+    answers = {name: RecordFile(run.eval_folder / f"{name}.responses.jsonl", Response).read() for name in POLICIES}
+    harmful = sum(request_of(response).harmful for response in answers["base"])
+    trained = orjson.loads((run.reward / "train.json").read_bytes())["metrics"]
+    made = label_accuracy(labels)
     return {
-        "judge": {key: judge[key] for key in ("accuracy", "flip_rate", "abstained")},
+        "requests": {"harmful": harmful, "benign": len(answers["base"]) - harmful},
+        "judge": label_accuracy(judged),
         "revision": {
-            **before_and_after(RecordFile(run.revisions, Revision).read()),
-            "self": {"harmful_after": self_after["harmful_after"]},
+            "n": len(revisions),
+            **before_and_after(revisions),
+            "self": {"n": len(by_itself), "harmful_after": before_and_after(by_itself)["harmful_after"]},
         },
-        "labels": {
-            key: value for key, value in label_accuracy(labels).items() if key in ("n", "accuracy", "abstained")
-        },
-        "reward": {"accuracy": trained["metrics"]["accuracy"]},
-        "policy": {
-            name: of_responses(RecordFile(evaluated / f"{name}.responses.jsonl", Response).read())
-            for name in ("base", "sft", "dpo")
-        },
+        "labels": {key: made[key] for key in ("n", "accuracy", "abstained")},
+        "reward": {"n": trained["n"], "accuracy": trained["accuracy"]},
+        "policy": {name: of_responses(found) for name, found in answers.items()},
         "seconds": {
             "total": round(total_seconds, 1),
-            **{name: round(entry.seconds, 1) for name, entry in manifest.stages.items()},
+            **{name: round(entry.seconds, 1) for name, entry in Manifest.load(run.manifest).stages.items()},
         },
     }
 
