@@ -38,7 +38,7 @@ _TEXT = [
 
 def make_tokenizer(architecture: Architecture):
     """A tokenizer of about 500 tokens, trained on a few lines; no text maps to an unknown token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     if architecture == "llama":
@@ -61,6 +61,9 @@ def make_tokenizer(architecture: Architecture):
         vocab_size=520, special_tokens=special + extra, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(_TEXT, trainer)
+    if architecture == "llama":  # as its kind does; a prompt from the chat template has its <s> already
+        start = ("<s>", tokenizer.token_to_id("<s>"))
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[start])
     if extra:  # byte tokens belong to the model's vocabulary; they are no control tokens
         tokenizer = _without_added(tokenizer, extra)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **names)
