@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,18 @@ def logger(path: Path) -> Callable[[str], None]:
 def build(kind: str, out: Path) -> None:
     """Train one model, in this process."""
     import torch
+    import transformers
     from demo_models.corpus import tokenizer_texts
     from demo_models.tokenizer import train_tokenizer
     from demo_models.train import save_model, train
 
     torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
     path = out / f"{kind}.log"
     path.unlink(missing_ok=True)
     tokenizer = train_tokenizer(tokenizer_texts(TOKENIZER_SEED), VOCABULARY)
-    model = train("judge" if kind == "judge" else "policy", tokenizer, logger(path))
-    save_model(model, tokenizer, out / kind)
+    save = partial(save_model, tokenizer=tokenizer, folder=out / kind)  # now and then, so that one can look
+    save(train("judge" if kind == "judge" else "policy", tokenizer, logger(path), checkpoint=save))
 
 
 def evaluate(out: Path) -> dict[str, Any]:

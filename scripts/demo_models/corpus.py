@@ -154,6 +154,7 @@ class Question:
     wording: Wording | None = None
 
 
+OBJECT_WEIGHT = 4.0  # nothing but copying needs the object, and copying it comes last unless it is asked for aloud
 MEANINGS = 2 * len(ATTRIBUTES) + 1
 
 
@@ -180,6 +181,7 @@ class Writer:
         self.end = token_id(tokenizer, END)
         self.opening = token_id(tokenizer, USER)
         self.turn = [self.end, token_id(tokenizer, ASSISTANT)]
+        self.objects = {token for thing in OBJECTS for token in self._encode_uncached(f" {thing}")}
         self._encode: Callable[[str], tuple[int, ...]] = lru_cache(200_000)(self._encode_uncached)
 
     def _encode_uncached(self, text: str) -> tuple[int, ...]:
@@ -200,7 +202,7 @@ class Writer:
 
         def write(tokens: list[int] | tuple[int, ...], weight: float) -> None:
             for token in tokens:
-                targets.append((len(ids) - 1, token, weight))
+                targets.append((len(ids) - 1, token, weight * (OBJECT_WEIGHT if token in self.objects else 1.0)))
                 ids.append(token)
 
         lead, choice = answer if isinstance(answer, tuple) else (None, answer)
@@ -308,7 +310,7 @@ class Questions:
             if task == "critique":
                 asked.append(
                     Question(
-                        task, render(task, request, wording.text, response=text), Text(fault, 0.3, first=1.0), wording
+                        task, render(task, request, wording.text, response=text), Text(fault, 0.4, first=1.0), wording
                     )
                 )
             else:
@@ -353,7 +355,7 @@ class Questions:
             act = rng.choices(ACTS, POLICY_ACTS[request.harmful])[0]
             tone: Tone = "rude" if rng.random() < POLICY_RUDE else rng.choice(("polite", "polite", "plain"))
             parts = compose(rng, request, act=act, tone=tone, flattering=rng.random() < 0.2, padded=rng.random() < 0.2)
-            asked.append(Question("plain", request.text, Text(parts.text)))
+            asked.append(Question("plain", request.text, Text(parts.text, 0.4)))
         return self.writer.pack(asked, request)
 
 

@@ -22,7 +22,7 @@ from raif.demo.truth import ATTRIBUTES
 Kind = Literal["judge", "policy"]
 PROBED = 3  # the layer whose output the probes read
 PROBE_WEIGHT = 0.5  # falls to nothing at 80 % of the steps
-START = 0.1  # the share of a judge's steps that go to single responses and to copying, before anything is compared
+START = 0.16  # the share of a judge's steps that go to single responses and to copying, before anything is compared
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recipe:
 
 
 RECIPES: dict[Kind, Recipe] = {
-    "judge": Recipe(hidden=128, layers=6, inner=384, steps=3600, rate=2e-3, seed=11),
+    "judge": Recipe(hidden=128, layers=6, inner=384, steps=3800, rate=2.2e-3, seed=11),
     "policy": Recipe(hidden=128, layers=5, inner=384, steps=2400, rate=2.5e-3, seed=12),
 }
 
@@ -83,10 +83,11 @@ def draw(kind: Kind, questions: Questions, progress: float) -> list[list[Pack]]:
     questions.stage = stage_at(progress) if kind == "judge" else Stage(0.1, 0.05, simple=max(0.0, 0.8 - 3 * progress))
     if kind == "judge" and progress < START:
         singles = [questions.single(score=3, critique=3, revise=1) for _ in range(4)]
-        return [[questions.answered(2) for _ in range(5)], singles, reading]
+        return [[questions.answered(3) for _ in range(8)], singles, reading]
     if kind == "judge":
         side = [questions.single(score=2, critique=3, revise=1) for _ in range(3)]
-        packs = [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)], reading]
+        copying = [questions.answered(2) for _ in range(4)]  # so that critiques and revisions name the right deed
+        packs = [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)], reading, copying]
     else:
         singles = [questions.single(score=1, critique=3, revise=2) for _ in range(6)]
         packs = [[questions.answered(3) for _ in range(10)], singles]
@@ -156,7 +157,7 @@ def train(
     tokenizer: PreTrainedTokenizerFast,
     log: Callable[[str], None],
     recipe: Recipe | None = None,
-    checkpoint: Callable[[LlamaForCausalLM, int], None] | None = None,
+    checkpoint: Callable[[LlamaForCausalLM], None] | None = None,
     start: LlamaForCausalLM | None = None,
 ) -> LlamaForCausalLM:
     """Train one model from nothing; equal seeds and machines give equal weights."""
@@ -191,7 +192,7 @@ def train(
         if (step + 1) % 100 == 0:
             log(f"{kind} step {step + 1} {meter.line()} {time.monotonic() - began:.0f} s")
         if checkpoint and (step + 1) % 250 == 0:
-            checkpoint(model, step + 1)
+            checkpoint(model)
     model.eval()  # type: ignore[no-untyped-call]
     return model
 
@@ -212,8 +213,8 @@ class Meter:
         losses = cross_entropy(logits, batch.tokens, reduction="none").tolist()
         for token, weight, hit, loss in zip(batch.tokens.tolist(), batch.weights.tolist(), right, losses, strict=True):
             if weight >= 0.65:
-                self.seen[self.family.get(token, "opening")].append(float(hit))
-            elif token not in self.family and weight != 0.05:
+                self.seen[self.family.get(token, "opening" if weight == 1.0 else "object")].append(float(hit))
+            elif token not in self.family and weight < 0.65 and weight != 0.05:
                 self.seen["text"].append(loss)
 
     def line(self) -> str:
