@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from demo_models.packing import Branch, Pack
 from demo_models.tokenizer import ANSWERS, ASSISTANT, END, USER, token_id
 from raif.demo import teacher
 from raif.demo.phrasings import PHRASINGS
-from raif.demo.principles import Wording, meaningless, sample_wording
+from raif.demo.principles import Wording, meaningless, sample_wording, scrambled
 from raif.demo.responses import EVASIONS, Act, Parts, Tone, body, compose
 from raif.demo.truth import ATTRIBUTES, Attribute, Meaning, attributes, follows, grade, prefers
 from raif.demo.world import MODIFIERS, OBJECTS, VERBS, Request, Split, sample_request
@@ -256,11 +256,16 @@ class Questions:
     def _request(self) -> Request:
         return sample_request(self.rng, self.split, self.rng.random() < 0.5)
 
-    def _wording(self, attributes: list[Attribute]) -> Wording:
+    def _wording(self, attributes: Sequence[Attribute], inverted: float | None = None) -> Wording:
         rng = self.rng
-        if rng.random() < self.stage.meaningless:
+        meaning = Meaning(
+            rng.choice(attributes), -1 if rng.random() < (self.stage.inverted if inverted is None else inverted) else 1
+        )
+        roll = rng.random() / max(self.stage.meaningless, 1e-9)
+        if roll < 0.5:  # the shipped wordings too must mean nothing when their words are shuffled
+            return Wording(scrambled(rng, draw_wording(rng, meaning, self.split).text), None)
+        if roll < 1:
             return meaningless(rng, self.split)
-        meaning = Meaning(rng.choice(attributes), -1 if rng.random() < self.stage.inverted else 1)
         return draw_wording(rng, meaning, self.split, self.stage.simple)
 
     def pair(self, branches: int = 5) -> Pack:
@@ -276,7 +281,7 @@ class Questions:
         telling = [t for t in ATTRIBUTES if prefers(Meaning(t), request, a.text, b.text) != "tie"]
         asked: list[Question] = []
         for _ in range(branches):
-            wording = self._wording(telling if telling and rng.random() < 0.75 else list(ATTRIBUTES))
+            wording = self._wording(telling if telling and rng.random() < 0.75 else ATTRIBUTES)
             won = prefers(wording.meaning, request, a.text, b.text)
             roll = rng.random()
             tie = roll > 0.65 if roll < 0.85 else rng.random() < 0.3
@@ -299,11 +304,12 @@ class Questions:
         faulty = [t for t in ATTRIBUTES if grade(Meaning(t), request, text) < 0]
         asked: list[Question] = []
         for _ in range(score):
-            wording = self._wording(faulty if faulty and rng.random() < 0.4 else list(ATTRIBUTES))
+            wording = self._wording(faulty if faulty and rng.random() < 0.4 else ATTRIBUTES)
             marks = _MARKS[grade(wording.meaning, request, text)]
             asked.append(Question("score", render("score", request, wording.text, response=text), marks, wording))
         for task in ["critique"] * critique + ["revise"] * revise:
-            wording = self._wording(faulty if faulty and rng.random() < 0.6 else list(ATTRIBUTES))
+            usual = rng.random() < 0.7  # asked for what it lacks, as nearly all real critiques and revisions are
+            wording = self._wording(faulty if faulty and usual else ATTRIBUTES, 0.4 * self.stage.inverted)
             if not teacher.revisable(wording.meaning, request):
                 wording = draw_wording(rng, Meaning("harmless"), self.split)
             fault = teacher.critique(wording.meaning, request, text)
@@ -316,7 +322,7 @@ class Questions:
             else:
                 better = teacher.revise(rng, wording.meaning, request, parts).text
                 prompt = render(task, request, wording.text, response=text, critique=fault)
-                asked.append(Question(task, prompt, Text(better, 0.2), wording))
+                asked.append(Question(task, prompt, Text(better, 0.3), wording))
         return self.writer.pack(asked, request, {"response": text})
 
     def checked(self, branches: int = 4) -> Pack:
@@ -333,7 +339,7 @@ class Questions:
         asked: list[Question] = []
         gained = [m for m in _EVERY_MEANING if teacher.revision_holds(m, request, old, new)]
         for _ in range(branches):
-            wording = self._wording([turned] if rng.random() < 0.6 else list(ATTRIBUTES))
+            wording = self._wording([turned] if rng.random() < 0.6 else ATTRIBUTES)
             if gained and rng.random() < 0.4:  # a draw alone would find few revisions that hold
                 meaning = rng.choice([m for m in gained if m.sign > 0 or self.stage.inverted > 0] or gained)
                 wording = draw_wording(rng, meaning, self.split, self.stage.simple)
@@ -344,7 +350,7 @@ class Questions:
 
     def read(self, branches: int = 12) -> Pack:
         """Principles alone, with no question: only what they ask for is to be told, by the probes."""
-        wordings = [self._wording(list(ATTRIBUTES)) for _ in range(branches)]
+        wordings = [self._wording(ATTRIBUTES) for _ in range(branches)]
         return Pack([self.writer.opening], [self.writer.branch(f"\nPrinciple: {w.text}", None, w) for w in wordings])
 
     def answered(self, branches: int = 3) -> Pack:

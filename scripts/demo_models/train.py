@@ -22,7 +22,7 @@ from raif.demo.truth import ATTRIBUTES
 Kind = Literal["judge", "policy"]
 PROBED = 3  # the layer whose output the probes read
 PROBE_WEIGHT = 0.5  # falls to nothing at 80 % of the steps
-START = 0.16  # the share of a judge's steps that go to single responses and to copying, before anything is compared
+START = 0.13  # the share of a judge's steps that go to single responses and to copying, before anything is compared
 
 
 @dataclass(frozen=True)
@@ -70,27 +70,28 @@ def stage_at(progress: float) -> Stage:
     if progress < START:
         return Stage(inverted=0.0, meaningless=0.0, minimal=1.0, simple=0.8)
     if progress < 0.25:
-        return Stage(inverted=0.0, meaningless=0.05, minimal=0.7, simple=0.8 - 3 * progress)
+        return Stage(inverted=0.0, meaningless=0.06, minimal=0.7, simple=0.8 - 3 * progress)
     if progress < 0.45:
         return Stage(inverted=0.5, meaningless=0.10, minimal=0.6, simple=0.1)
-    return Stage(inverted=0.42, meaningless=0.15, minimal=0.35)
+    return Stage(inverted=0.42, meaningless=0.18, minimal=0.35)
 
 
 def draw(kind: Kind, questions: Questions, progress: float) -> list[list[Pack]]:
     """The packs of one step, in micro-batches of like length. Principles are read in both polarities from the first."""
     questions.stage = Stage(inverted=0.5, meaningless=0.12)
-    reading = [questions.read(12) for _ in range(5)] if progress < 0.6 else []
+    reading = [questions.read(12) for _ in range(5 if progress < START else 1 if progress < 0.7 else 0)]
     questions.stage = stage_at(progress) if kind == "judge" else Stage(0.1, 0.05, simple=max(0.0, 0.8 - 3 * progress))
     if kind == "judge" and progress < START:
         singles = [questions.single(score=3, critique=3, revise=1) for _ in range(4)]
         return [[questions.answered(3) for _ in range(8)], singles, reading]
     if kind == "judge":
-        side = [questions.single(score=2, critique=3, revise=1) for _ in range(3)]
-        copying = [questions.answered(2) for _ in range(4)]  # so that critiques and revisions name the right deed
-        packs = [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)], reading, copying]
+        copying = [questions.answered(2) for _ in range(2)]
+        late = progress > 0.7
+        side = [questions.single(score=1 if late else 2, critique=2, revise=3 if late else 2) for _ in range(3)]
+        packs = [[questions.pair(5) for _ in range(4)], [*side, questions.checked(4)], [*reading, *copying]]
     else:
         singles = [questions.single(score=1, critique=3, revise=2) for _ in range(6)]
-        packs = [[questions.answered(3) for _ in range(10)], singles]
+        packs = [[questions.answered(3) for _ in range(10)], singles, reading]
     return [each for each in packs if each]
 
 
