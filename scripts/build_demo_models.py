@@ -50,7 +50,7 @@ def build(kind: str, out: Path) -> None:
     from demo_models.train import save_model, train
 
     torch.set_num_threads(1)
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = out / f"{kind}.log"
     path.unlink(missing_ok=True)
     tokenizer = train_tokenizer(tokenizer_texts(TOKENIZER_SEED), VOCABULARY)

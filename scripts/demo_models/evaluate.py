@@ -15,7 +15,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from demo_models.corpus import render, sample_response, shipped_meanings
+from demo_models.samples import sample_response, shipped_meanings
+from demo_models.writer import render
 from raif.demo import teacher
 from raif.demo.principles import Wording, held_out_wordings, scrambled
 from raif.demo.responses import Parts

@@ -14,9 +14,10 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, layer_norm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from demo_models.corpus import MEANINGS, Questions, Stage, Writer
+from demo_models.corpus import Questions, Stage
 from demo_models.packing import Batch, Pack, collate
 from demo_models.tokenizer import ANSWERS, END, PAD, save_tokenizer, token_id
+from demo_models.writer import MEANINGS, Writer
 from raif.demo.truth import ATTRIBUTES
 
 Kind = Literal["judge", "policy"]
