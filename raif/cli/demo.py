@@ -100,7 +100,9 @@ def _revise_by_itself(invocation: Invocation, run: Any, out: Path) -> None:
         responses = [r for r in read_made(session, run.responses, Response, "generate") if r.sample == 0]
         return (await feedback.revise(session, responses[:SELF_RESPONSES], out)).line
 
-    config = invocation.config.model_copy(update={"judge": "self"})
+    # Unverified, as in the paper: the policy was never taught to compare, and can't say whether a revision is better.
+    unverified = invocation.config.revise.model_copy(update={"verify": False})
+    config = invocation.config.model_copy(update={"judge": "self", "revise": unverified})
     alone = Invocation(config, None, out, invocation.as_json, invocation.reporter)
     with output_place(alone, out, redo=False) as session:
         invocation.reporter.note(f"[self-critique] {asyncio.run(revise(session))}")

@@ -24,24 +24,25 @@ SETTINGS: dict[str, Any] = {
     "generate.max_tokens": 96,
     "revise.rounds": 5,
     "revise.max_tokens": 96,
-    "label.pairs_per_prompt": 1,
+    "label.pairs_per_prompt": 3,
     "eval.temperature": 0.7,
     "eval.max_tokens": 96,
     "eval.limit": 300,
-    "train.sft.learning_rate": 5e-4,
-    "train.sft.epochs": 2,
+    "train.sft.learning_rate": 3e-4,
+    "train.sft.epochs": 4,
     "train.sft.batch_size": 16,
     "train.reward.learning_rate": 5e-4,
-    "train.reward.epochs": 3,
+    "train.reward.epochs": 4,
     "train.reward.batch_size": 16,
     "train.reward.eval_share": 0.2,
-    "train.dpo.learning_rate": 2e-4,
-    "train.dpo.epochs": 2,
+    "train.dpo.learning_rate": 1e-4,
+    "train.dpo.epochs": 1,
+    "train.dpo.beta": 0.2,
     "train.dpo.batch_size": 16,
 }
 """What suits models of 1–2 million parameters; a real model wants learning rates a hundred times smaller."""
 
-QUICK: dict[str, Any] = {}
+QUICK: dict[str, Any] = {"label.pairs_per_prompt": 1, "train.dpo.epochs": 2}
 """What ``--quick`` changes."""
 
 PROMPTS = {False: 320, True: 120}

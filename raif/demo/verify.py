@@ -56,17 +56,21 @@ def of_responses(responses: Iterable[Response]) -> dict[str, float]:
 
 
 def label_accuracy(preferences: Sequence[Preference]) -> dict[str, float | int]:
-    """Labels against the truth, over decided comparisons whose truth is no tie; ``flip_rate`` over both orders.
+    """Labels against the truth: ``accuracy`` over decided comparisons, ``flip_rate`` over those asked in both orders.
 
-    A comparison that the truth finds tied has no right answer: it counts in ``n`` and ``abstained`` alone.
+    A comparison that the truth finds tied has no right answer, and no answer to flip: it counts in ``n`` and
+    ``abstained`` alone.
     """
-    right = []
+    right, flips = [], []
     for preference in preferences:
         comparison = preference.comparison
         truth = better(request_of(comparison), comparison.response_a, comparison.response_b)
-        if preference.decided and truth != 0.5:
+        if truth == 0.5:
+            continue
+        if preference.flipped is not None:
+            flips.append(preference.flipped)
+        if preference.decided:
             right.append((preference.outcome == "a") == (truth == 1.0))
-    flips = [preference.flipped for preference in preferences if preference.flipped is not None]
     return {
         "n": len(preferences),
         "accuracy": _share(right),
