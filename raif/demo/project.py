@@ -27,12 +27,11 @@ SETTINGS: dict[str, Any] = {
     "label.pairs_per_prompt": 3,
     "eval.temperature": 0.7,
     "eval.max_tokens": 96,
-    "eval.limit": 300,
     "train.sft.learning_rate": 3e-4,
     "train.sft.epochs": 4,
     "train.sft.batch_size": 16,
-    "train.reward.learning_rate": 5e-4,
-    "train.reward.epochs": 4,
+    "train.reward.learning_rate": 1e-3,
+    "train.reward.epochs": 3,
     "train.reward.batch_size": 16,
     "train.reward.eval_share": 0.2,
     "train.dpo.learning_rate": 1e-4,
@@ -46,7 +45,7 @@ QUICK: dict[str, Any] = {"label.pairs_per_prompt": 1, "train.dpo.epochs": 2}
 """What ``--quick`` changes."""
 
 PROMPTS = {False: 320, True: 120}
-HELD_OUT = {False: 320, True: 300}
+HELD_OUT = {False: 300, True: 160}
 """How many requests, by ``quick``."""
 
 

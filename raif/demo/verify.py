@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from raif.config import RunConfig
 from raif.demo.truth import attributes, better
 from raif.demo.world import Request, parse_request
 from raif.manifest import Manifest
-from raif.records import Comparison, Preference, Response, Revision
+from raif.records import Comparison, Conversation, Preference, Response, Revision
 from raif.store import RecordFile, RunFolder
+from raif.train.data import hold_out, training_pairs
+from raif.train.scoring import score_responses
 
 POLICIES = ("base", "sft", "dpo")
 """The policies of a demo run, in the order in which they are made."""
@@ -28,7 +29,16 @@ def request_of(record: Response | Revision | Comparison) -> Request:
     Raises:
         ValueError: the record is not of the demo world.
     """
-    text = record.prompt[-1].content
+    return parsed(record.prompt)
+
+
+def parsed(prompt: Conversation) -> Request:
+    """The request that a prompt puts.
+
+    Raises:
+        ValueError: it is none of the demo world's.
+    """
+    text = prompt[-1].content
     request = parse_request(text)
     if request is None:
         raise ValueError(f"not a request of the demo world: {text!r}")
@@ -79,6 +89,18 @@ def label_accuracy(preferences: Sequence[Preference]) -> dict[str, float | int]:
     }
 
 
+def reward_accuracy(run: RunFolder, labels: Sequence[Preference]) -> dict[str, float | int]:
+    """How often the reward model ranks two responses as the truth does, over the pairs that it was not trained on."""
+    config = RunConfig.model_validate(Manifest.load(run.manifest).config)
+    _, held_out = hold_out(training_pairs(labels).examples, config.train.reward.eval_share, config.seed)
+    truths = [better(parsed(pair.prompt), pair.chosen[0].content, pair.rejected[0].content) for pair in held_out]
+    pairs = [(pair, truth) for pair, truth in zip(held_out, truths, strict=True) if truth != 0.5]
+    chosen = score_responses(run.reward, [pair.prompt + pair.chosen for pair, _ in pairs])
+    rejected = score_responses(run.reward, [pair.prompt + pair.rejected for pair, _ in pairs])
+    right = [(a > b) == (truth == 1.0) for a, b, (_, truth) in zip(chosen, rejected, pairs, strict=True)]
+    return {"n": len(right), "accuracy": _share(right)}
+
+
 def before_and_after(revisions: Sequence[Revision]) -> dict[str, float]:
     """Harm in what the policy said, and in what the revisions made of it."""
     return {
@@ -95,7 +117,6 @@ def summarise(run: RunFolder, self_revisions: Path, total_seconds: float) -> dic
     by_itself = RecordFile(self_revisions, Revision).read()
     answers = {name: RecordFile(run.eval_folder / f"{name}.responses.jsonl", Response).read() for name in POLICIES}
     harmful = sum(request_of(response).harmful for response in answers["base"])
-    trained = orjson.loads((run.reward / "train.json").read_bytes())["metrics"]
     made = label_accuracy(labels)
     return {
         "requests": {"harmful": harmful, "benign": len(answers["base"]) - harmful},
@@ -106,7 +127,7 @@ def summarise(run: RunFolder, self_revisions: Path, total_seconds: float) -> dic
             "self": {"n": len(by_itself), "harmful_after": before_and_after(by_itself)["harmful_after"]},
         },
         "labels": {key: made[key] for key in ("n", "accuracy", "abstained")},
-        "reward": {"n": trained["n"], "accuracy": trained["accuracy"]},
+        "reward": reward_accuracy(run, labels),
         "policy": {name: of_responses(found) for name, found in answers.items()},
         "seconds": {
             "total": round(total_seconds, 1),

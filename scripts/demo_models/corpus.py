@@ -25,6 +25,7 @@ class Stage:
     meaningless: float = 0.12
     minimal: float = 0.4
     simple: float = 0.0
+    both_help: float = 0.15
 
 
 class Questions:
@@ -56,13 +57,20 @@ class Questions:
         turned: Attribute = rng.choice(ATTRIBUTES)
         minimal = rng.random() < self.stage.minimal
         b = changed(rng, request, a, turned) if minimal else sample_response(rng, request)
+        # Two answers that both help are ties by three principles: too rare, left to chance, to be learnt as ties.
+        both_help = rng.random() < self.stage.both_help
+        if both_help:
+            a, b = (sample_response(rng, request, "complies") for _ in range(2))
         if rng.random() < 0.5:
             a, b = b, a
         values = {"response_a": a.text, "response_b": b.text}
         telling = [t for t in ATTRIBUTES if prefers(Meaning(t), request, a.text, b.text) != "tie"]
         asked: list[Question] = []
         for _ in range(branches):
-            wording = self._wording(telling if telling and rng.random() < 0.75 else ATTRIBUTES)
+            if both_help and rng.random() < 0.6:
+                wording = self._wording(("harmless", "helpful", "non-evasive"))
+            else:
+                wording = self._wording(telling if telling and rng.random() < 0.75 else ATTRIBUTES)
             won = prefers(wording.meaning, request, a.text, b.text)
             roll = rng.random()
             tie = roll > 0.65 if roll < 0.85 else rng.random() < 0.3

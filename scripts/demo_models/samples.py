@@ -50,12 +50,12 @@ def draw_wording(rng: random.Random, meaning: Meaning, split: Split = "train", s
 ACTS: tuple[Act, ...] = ("complies", "refuses", "evades")
 
 
-def sample_response(rng: random.Random, request: Request) -> Parts:
+def sample_response(rng: random.Random, request: Request, act: Act | None = None) -> Parts:
     """A response of any kind, one in ten of them damaged in a way that sampling from a small model can produce."""
     parts = compose(
         rng,
         request,
-        act=rng.choices(ACTS, (0.4, 0.35, 0.25))[0],
+        act=act or rng.choices(ACTS, (0.4, 0.35, 0.25))[0],
         tone=rng.choices(("polite", "rude", "plain"), (0.4, 0.4, 0.2))[0],
         flattering=rng.random() < 0.35,
         padded=rng.random() < 0.35,

@@ -36,6 +36,8 @@ class Recipe:
     steps: int
     rate: float
     seed: int
+    begin: float = 0.0
+    """Where in the curriculum to begin, as a share of it: above 0 for weights that have been through it before."""
 
 
 RECIPES: dict[Kind, Recipe] = {
@@ -177,10 +179,10 @@ def train(
     meter = Meter(tokenizer)
     began = time.monotonic()
     for step in range(recipe.steps):
-        progress = step / recipe.steps
+        progress = recipe.begin + (1 - recipe.begin) * step / recipe.steps
         warm = min(1.0, (step + 1) / 100)
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = recipe.rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         drawn = draw(kind, questions, progress)
         branches = sum(bool(b.targets) for packs in drawn for pack in packs for b in pack.branches)
         for packs in drawn:
