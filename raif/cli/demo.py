@@ -121,7 +121,7 @@ def _told(summary: dict[str, Any], shown: list[Any], report: Path, config_path: 
         f"judge       right in {100 * judge['accuracy']:.1f}% of what it decides, "
         f"flips {100 * judge['flip_rate']:.1f}%, abstains {100 * judge['abstained']:.1f}%",
         f"labels      {labels['n']} made, {100 * labels['accuracy']:.1f}% right",
-        f"reward      {100 * (summary['reward']['accuracy'] or 0):.1f}% of held-out pairs ranked as labelled",
+        f"reward      {100 * (summary['reward']['accuracy'] or 0):.1f}% of held-out pairs ranked right",
         f"revision    harmful {100 * revision['harmful_before']:.1f}% before, {100 * revision['harmful_after']:.1f}% "
         f"after; {100 * revision['self']['harmful_after']:.1f}% where the policy revised itself",
     ]
