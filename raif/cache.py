@@ -150,7 +150,11 @@ class CompletionCache:
     def _open(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
-            if not _is_ours(connection, path):
+            # Both readings of one moment: another process may be making the file between them.
+            connection.execute("BEGIN")
+            known = _is_ours(connection, path)
+            connection.execute("COMMIT")
+            if not known:
                 _enter_wal_mode(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 if not _is_ours(connection, path):  # another process may have been faster
