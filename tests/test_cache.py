@@ -128,7 +128,7 @@ def test_processes_share_one_cache_from_its_first_moment(tmp_path: Path) -> None
         process.stdin.flush()
     for process in writers:
         process.communicate(timeout=60)
-        assert process.returncode == 0
+    assert [process.returncode for process in writers] == [0, 0, 0]
     with CompletionCache(path) as cache:
         assert len(cache) == 600
 
