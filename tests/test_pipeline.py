@@ -196,26 +196,35 @@ def test_ten_kills_change_nothing_and_cost_nothing(finished: Path, tmp_path: Pat
     rng = random.Random(20)
     log = tmp_path / "output.txt"
     killed = 0
-    # A process needs some seconds to import what it needs; from then on a kill may fall anywhere, and later attempts
-    # get further because earlier ones left finished work behind.
-    while killed < 10:
+    manifest = tmp_path / "project/run/manifest.json"
+    hit: list[str] = []
+
+    def running() -> int:
+        """The number of the stage at work, from the manifest; -1 before there is one."""
+        entries = json.loads(manifest.read_text())["stages"] if manifest.exists() else {}
+        return max((NAMES.index(name) for name, entry in entries.items() if entry["status"] == "running"), default=-1)
+
+    # Each kill waits for a stage to begin, as the manifest says it, and then falls at a random moment of it.
+    for target in ("generate", "generate", "revise", "revise", "label", "label", "reward", "sft", "dpo", "dpo"):
+        stale = manifest.stat().st_mtime_ns if manifest.exists() else 0
         with log.open("ab") as output:
             process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
-            started = time.monotonic()
-            while process.poll() is None and not (tmp_path / "project/run/manifest.json").exists():
-                time.sleep(0.02)
-            deadline = max(time.monotonic(), started) + rng.uniform(0.0, 4.0)
+            while process.poll() is None and not (
+                manifest.exists() and manifest.stat().st_mtime_ns != stale and running() >= NAMES.index(target)
+            ):
+                time.sleep(0.01)
+            deadline = time.monotonic() + rng.uniform(0.0, 3.0 if target == "generate" else 0.6)
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-            if process.poll() is not None:
-                break
+            assert process.poll() is None, log.read_text()[-3000:]
             process.send_signal(signal.SIGKILL)
             process.wait()
-            killed += 1
+        killed += 1
+        hit.append(NAMES[running()])
     with log.open("ab") as output:
         last = subprocess.run(arguments, env=environment, stdout=output, stderr=output, check=False)
     assert last.returncode == 0, log.read_text()[-3000:]
-    assert killed >= 5, "the run ended before it could be killed"
+    assert (killed, len(set(hit)) >= 2) == (10, True), hit  # and not all in one stage
     expected = artefacts(finished.parent / "run")
     found = artefacts(tmp_path / "project/run")
     assert set(found) == set(expected)
