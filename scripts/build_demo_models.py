@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build the two demo models: train a judge and a policy side by side, measure them, write log and scores beside them.
 
-    python scripts/build_demo_models.py [--out raif/demo/models] [--only judge|policy [--refine STEPS]] [--evaluate]
+    python scripts/build_demo_models.py [--out raif/demo/models] [--only judge|policy] [--evaluate]
 
 One thread a model, so two cores are used. What it simplifies: the models live in a world of a few thousand requests
 (`raif/demo/world.py`), and the perfect judge that teaches them (`raif/demo/teacher.py`) reads the truth. Everything is
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
@@ -41,36 +41,21 @@ def logger(path: Path) -> Callable[[str], None]:
     return log
 
 
-REFINED_AT, REFINING_RATE = 0.8, 6e-4
-"""Where in the curriculum, and how fast, weights that lie there are trained further."""
-
-
-def build(kind: str, out: Path, refine: int | None = None) -> None:
-    """Train one model, in this process: from nothing, or ``refine`` more steps from the weights that lie there."""
-    from dataclasses import replace
-
+def build(kind: Literal["judge", "policy"], out: Path) -> None:
+    """Train one model from nothing, in this process."""
     import torch
     import transformers
     from demo_models.corpus import tokenizer_texts
     from demo_models.tokenizer import train_tokenizer
-    from demo_models.train import RECIPES, save_model, train
+    from demo_models.train import save_model, train
 
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = out / f"{kind}.log"
-    if refine:
-        recipe = RECIPES["judge" if kind == "judge" else "policy"]
-        recipe = replace(recipe, steps=refine, rate=REFINING_RATE, begin=REFINED_AT, seed=recipe.seed + refine)
-        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(out / kind)
-        start = transformers.LlamaForCausalLM.from_pretrained(out / kind, dtype=torch.float32)
-        start.train()
-        train("judge" if kind == "judge" else "policy", tokenizer, logger(path), recipe, start=start)
-        save_model(start, tokenizer, out / kind)
-        return
     path.unlink(missing_ok=True)
     tokenizer = train_tokenizer(tokenizer_texts(TOKENIZER_SEED), VOCABULARY)
     save = partial(save_model, tokenizer=tokenizer, folder=out / kind)  # now and then, so that one can look
-    save(train("judge" if kind == "judge" else "policy", tokenizer, logger(path), checkpoint=save))
+    save(train(kind, tokenizer, logger(path), checkpoint=save))
 
 
 def evaluate(out: Path) -> dict[str, Any]:
@@ -93,12 +78,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "raif/demo/models", help="where the models' folders go")
     parser.add_argument("--only", choices=KINDS, help="train this model alone, and measure nothing")
-    parser.add_argument("--refine", type=int, metavar="STEPS", help="with --only: train the weights that lie there on")
     parser.add_argument("--evaluate", action="store_true", help="train nothing: measure the models that lie there")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.only:
-        build(options.only, options.out, options.refine)
+        build(options.only, options.out)
         return
     start = time.monotonic()
     if not options.evaluate:

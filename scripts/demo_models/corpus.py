@@ -103,15 +103,12 @@ class Questions:
                 wording = draw_wording(rng, Meaning("harmless"), self.split)
             fault = teacher.critique(wording.meaning, request, text)
             if task == "critique":
-                asked.append(
-                    Question(
-                        task, render(task, request, wording.text, response=text), Text(fault, 0.4, first=1.0), wording
-                    )
-                )
+                prompt = render(task, request, wording.text, response=text)
+                asked.append(Question(task, prompt, Text(fault, 0.4, original=""), wording))
             else:
                 better = teacher.revise(rng, wording.meaning, request, parts).text
                 prompt = render(task, request, wording.text, response=text, critique=fault)
-                asked.append(Question(task, prompt, Text(better, 0.3), wording))
+                asked.append(Question(task, prompt, Text(better, 0.3, original=text), wording))
         return self.writer.pack(asked, request, {"response": text})
 
     def checked(self, branches: int = 4) -> Pack:

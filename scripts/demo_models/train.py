@@ -36,8 +36,6 @@ class Recipe:
     steps: int
     rate: float
     seed: int
-    begin: float = 0.0
-    """Where in the curriculum to begin, as a share of it: above 0 for weights that have been through it before."""
 
 
 RECIPES: dict[Kind, Recipe] = {
@@ -162,11 +160,10 @@ def train(
     log: Callable[[str], None],
     recipe: Recipe | None = None,
     checkpoint: Callable[[LlamaForCausalLM], None] | None = None,
-    start: LlamaForCausalLM | None = None,
 ) -> LlamaForCausalLM:
     """Train one model from nothing; equal seeds and machines give equal weights."""
     recipe = recipe or RECIPES[kind]
-    model = start or new_model(recipe, tokenizer)
+    model = new_model(recipe, tokenizer)
     log(f"{kind}: {sum(p.numel() for p in model.parameters()):,} parameters, {recipe}")
     probes = Probes(recipe.hidden)
     decay = [p for p in model.parameters() if p.ndim > 1]
@@ -179,7 +176,7 @@ def train(
     meter = Meter(tokenizer)
     began = time.monotonic()
     for step in range(recipe.steps):
-        progress = recipe.begin + (1 - recipe.begin) * step / recipe.steps
+        progress = step / recipe.steps
         warm = min(1.0, (step + 1) / 100)
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))

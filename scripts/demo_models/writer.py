@@ -41,11 +41,15 @@ def render(name: str, request: Request, principle: str, **values: Any) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """An answer that is written out; ``weight`` is that of each token (a choice's weighs 1), ``first`` of the first."""
+    """An answer that is written out; ``weight`` is that of each token, where a choice's weighs 1.
+
+    With ``original``, a text to be rewritten (or "", for an answer on its own), the token where the answer parts from
+    it weighs 1 as well: there it is decided whether there is a fault, and all after is copying.
+    """
 
     text: str
     weight: float = 0.3
-    first: float = 0.0
+    original: str | None = None
 
 
 Answer = dict[str, float] | Text | tuple[Text, dict[str, float]]
@@ -116,9 +120,14 @@ class Writer:
         if lead is not None:
             write(self._encode(lead.text), lead.weight)
         if isinstance(choice, Text):
-            first, *rest = [*self._encode(choice.text), self.end]
-            write([first], choice.first or choice.weight)
-            write(rest, choice.weight)
+            tokens = [*self._encode(choice.text), self.end]
+            parts = len(tokens)
+            if choice.original is not None:
+                before = [*self._encode(choice.original), self.end]
+                parts = next((i for i, (x, y) in enumerate(zip(before, tokens, strict=False)) if x != y), parts - 1)
+            write(tokens[:parts], choice.weight)
+            write(tokens[parts : parts + 1], 1.0)
+            write(tokens[parts + 1 :], choice.weight)
         else:
             best = max(choice, key=lambda c: choice[c])
             for text, share in choice.items():
