@@ -156,7 +156,7 @@ def test_a_saved_split_is_chosen_by_name(tmp_path: Path) -> None:
         ("p.jsonl", b"nonsense\n", "p.jsonl:1: not JSON"),
         ("p.jsonl", b"[1]\n", "p.jsonl:1: a list where an object"),
         ("p.jsonl.gz", b"not gzip", "damaged gzip"),
-        ("p.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 9999)[:50], "damaged gzip"),
+        ("p.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 9999, mtime=0)[:50], "damaged gzip"),
         ("p.parquet", b"not parquet", "not a readable Parquet"),
         ("p.xlsx", b"PK", "raif reads .jsonl, .json, .csv"),
         ("notes", b"words", "raif reads .jsonl"),
