@@ -34,9 +34,9 @@ SETTINGS: dict[str, Any] = {
     "train.reward.epochs": 3,
     "train.reward.batch_size": 16,
     "train.reward.eval_share": 0.2,
-    "train.dpo.learning_rate": 1e-4,
+    "train.dpo.learning_rate": 4e-5,
     "train.dpo.epochs": 1,
-    "train.dpo.beta": 0.2,
+    "train.dpo.beta": 0.3,
     "train.dpo.batch_size": 16,
 }
 """What suits models of 1–2 million parameters; a real model wants learning rates a hundred times smaller."""
