@@ -35,13 +35,26 @@ def write_atomically(path: Path | str, data: bytes) -> None:
         InputError: the folder can't be written to.
         StoreError: the disk is full or fails.
     """
+    with replacing(path) as descriptor:
+        write_all(descriptor, data)
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[int]:
+    """A file descriptor to write to, for what is too large to hold; ``path`` is replaced when the block ends well.
+
+    Raises:
+        InputError: the folder can't be written to.
+        StoreError: the disk is full or fails.
+    """
     path = Path(os.path.realpath(path))  # a link stays a link; what it points to is replaced
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            write_all(descriptor, data)
+            yield descriptor
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
         temporary.replace(path)

@@ -26,6 +26,9 @@ StageStatus = Literal["running", "done", "failed", "interrupted"]
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
 """Packages whose version can change a run's result."""
 
+SIDE_MANIFEST = ".manifest.json"
+"""What is appended to the name of an output outside any run to name its manifest."""
+
 _MIB = 1 << 20
 _WHOLE = 1 << 30
 _SHAPING = (
@@ -76,6 +79,27 @@ class ModelEntry(_Part):
     details: dict[str, str] = Field(default_factory=dict)
 
 
+class SpentEntry(_Part):
+    """What one model was asked in one stage, over all attempts. An answer out of the cache costs nothing."""
+
+    requests: int = 0
+    cache_hits: int = 0
+    failures: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    """In which at least one request was out."""
+    cost: float | None = 0.0
+    """None where the price of the model's tokens is not known."""
+
+    def plus(self, other: SpentEntry) -> SpentEntry:
+        """Both together; a cost that is not known stays unknown."""
+        both = {name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields if name != "cost"}
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return SpentEntry(**both | {"seconds": round(both["seconds"], 3)}, cost=cost)
+
+
 class StageEntry(_Part):
     """What one stage did, over all the attempts that it took."""
 
@@ -89,9 +113,19 @@ class StageEntry(_Part):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+    models: dict[str, SpentEntry] = Field(default_factory=dict)
+    """Identity of each model that was asked, to what it was asked; requests, hits and tokens above are their sums."""
     started: str | None = None
     finished: str | None = None
     notes: list[str] = Field(default_factory=list)
+
+    def spend(self, identity: str, spent: SpentEntry) -> None:
+        """Add what a model was asked in one attempt."""
+        self.models[identity] = self.models.get(identity, SpentEntry()).plus(spent)
+        self.requests += spent.requests
+        self.cache_hits += spent.cache_hits
+        self.prompt_tokens += spent.prompt_tokens
+        self.completion_tokens += spent.completion_tokens
 
 
 class Manifest(_Part):
@@ -111,6 +145,8 @@ class Manifest(_Part):
     stages: dict[str, StageEntry] = Field(default_factory=dict)
     artefacts: dict[str, str] = Field(default_factory=dict)
     """File name to the digest of everything that it is made with: settings, models, constitution, templates."""
+    shard: dict[str, Any] | None = None
+    """Which part of a stage this is, where it is a part alone; see ``raif.stages.shards``."""
 
     @classmethod
     def begin(cls, config: Mapping[str, Any] | None = None, seed: int = 0) -> Self:
@@ -155,17 +191,13 @@ class Manifest(_Part):
         status: StageStatus | None = None,
         fingerprint: str | None = None,
         counts: Mapping[str, int | float | dict[str, int]] | None = None,
-        requests: int = 0,
-        cache_hits: int = 0,
-        prompt_tokens: int = 0,
-        completion_tokens: int = 0,
         seconds: float = 0.0,
         note: str | None = None,
     ) -> StageEntry:
         """Record what happened in a stage since the last call; the caller saves.
 
-        ``status="running"`` begins an attempt. Requests, tokens and seconds are *increments*, added up over attempts;
-        ``counts`` replace what they name. A new ``fingerprint`` means other work: the entry begins afresh.
+        ``status="running"`` begins an attempt. Seconds are an *increment*, added up over attempts; ``counts`` replace
+        what they name. A new ``fingerprint`` means other work: the entry begins afresh.
         """
         entry = self.stages.get(name)
         if entry is None or (fingerprint is not None and entry.fingerprint not in ("", fingerprint)):
@@ -182,10 +214,6 @@ class Manifest(_Part):
             else:
                 entry.finished = now
         entry.counts.update(counts or {})
-        entry.requests += requests
-        entry.cache_hits += cache_hits
-        entry.prompt_tokens += prompt_tokens
-        entry.completion_tokens += completion_tokens
         entry.seconds = round(entry.seconds + seconds, 3)
         if note and note not in entry.notes:
             entry.notes.append(note)

@@ -29,6 +29,9 @@ Probability = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda value: r
 """In [0, 1], kept to six decimals: well above what batching does to float32 arithmetic. Never -0.0, which would digest
 differently from the 0.0 that equals it."""
 
+Score = Annotated[float, AfterValidator(lambda value: round(value, 6) + 0.0)]
+"""Any number, kept to six decimals."""
+
 
 def complement(p: float | None) -> float | None:
     """1 − p, kept to the decimals of a ``Probability``, so that taking it twice gives ``p`` back."""
@@ -201,7 +204,8 @@ class Judgement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    order: Order
+    order: Order | None
+    """None where each response was judged by itself, so that there was no order."""
     principle_id: str
     weight: float
     p_a: Probability | None = None
@@ -209,16 +213,16 @@ class Judgement(BaseModel):
     p_tie: Probability | None = None
     mass: Probability | None = None
     """How much probability the judge gave to the offered answers together; the rest went elsewhere."""
+    scores: tuple[Score, Score] | None = Field(None, exclude_if=lambda value: value is None)
+    """What response A and response B were given where each was judged by itself: the expected grade, rescaled to
+    [-1, 1], or the reward."""
     failure: FailureKind | Literal["low_mass"] | None = None
 
     def swap(self) -> Judgement:
         """The same judgement about the swapped comparison."""
-        return self.model_copy(
-            update={
-                "order": "ba" if self.order == "ab" else "ab",
-                "p_a": complement(self.p_a),
-            }
-        )
+        order = {"ab": "ba", "ba": "ab"}.get(self.order or "")
+        scores = None if self.scores is None else self.scores[::-1]
+        return self.model_copy(update={"order": order, "p_a": complement(self.p_a), "scores": scores})
 
 
 class Preference(Record):
@@ -231,12 +235,20 @@ class Preference(Record):
     reason: AbstainReason | None = None
     p_a: Probability | None = None
     p_a_by_order: tuple[Probability | None, Probability | None] = (None, None)
-    """``p_a`` as judged in the order ``ab`` and in the order ``ba``."""
+    """``p_a`` as judged in the order ``ab`` and in the order ``ba``, before any calibration."""
     judge: str
     constitution: str
     template: str
-    """The hash of the template that asked."""
+    """The hash of the template that asked; a digest of their hashes where there were several."""
     judgements: tuple[Judgement, ...] = ()
+
+    def swap(self) -> Preference:
+        """The same preference about the swapped comparison: ``label(c.swap()) == label(c).swap()``."""
+        swapped: dict[str, Any] = {"comparison": self.comparison.swap(), "p_a": complement(self.p_a)}
+        swapped["outcome"] = {"a": "b", "b": "a"}.get(self.outcome, self.outcome)
+        swapped["p_a_by_order"] = tuple(complement(p) for p in reversed(self.p_a_by_order))
+        swapped["judgements"] = sorted((one.swap() for one in self.judgements), key=lambda one: one.order or "")
+        return self.model_copy(update=swapped)
 
     @property
     def decided(self) -> bool:

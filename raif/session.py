@@ -2,15 +2,19 @@
 
 A stage goes through ``Session.process``: items in, records out, chunk by chunk, so that a killed stage goes on where it
 was. Chunks are cut from the *input*, and a half-written chunk is done again as a whole: the rows of a batch influence
-each other's rounding, and equal inputs must give equal bytes.
+each other's rounding, and equal inputs must give equal bytes. Where a model answers many requests at once and each by
+itself, chunks are as large as keeps it busy, and the next one is asked while the last replies of this one come in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +22,10 @@ from typing import Any, TypeVar
 from raif.cache import CompletionCache
 from raif.config import RunConfig
 from raif.constitution import Constitution, load_constitution
-from raif.errors import ConfigError, StoreError
-from raif.manifest import ConstitutionEntry, Manifest, ModelEntry, StageStatus
+from raif.errors import CapReached, ConfigError, StoreError
+from raif.feedback.calibrate import Calibrator
+from raif.manifest import ConstitutionEntry, InputEntry, Manifest, ModelEntry, SpentEntry, StageStatus, file_hash
+from raif.models.budget import Budget
 from raif.models.middleware import CachedModel
 from raif.models.registry import open_model
 from raif.prompts import PromptLibrary
@@ -29,6 +35,14 @@ from raif.store import RecordFile
 
 Item = TypeVar("Item", bound=Record)
 Made = TypeVar("Made", bound=Record)
+
+
+_NOT_SHAPING = {"run", "shard", "budget", "prices", "judge_check"}
+"""Parts of the configuration that no result depends on."""
+
+
+GO_ON = "; type the same command again to go on, with a cap of its own"
+"""How the line ends that tells of a cap."""
 
 
 class StageLog:
@@ -52,6 +66,7 @@ class Session:
         self.config, self.reporter, self.manifest_path = config, reporter, manifest_path
         self.manifest = Manifest.load(manifest_path) if manifest_path.exists() else Manifest.begin()
         self.manifest.config, self.manifest.seed = config.model_dump(mode="json"), config.seed
+        self.budget = Budget.from_config(config.budget)
         self._cache: CompletionCache | None = None
         self._log: StageLog | None = None
 
@@ -68,6 +83,16 @@ class Session:
         library = PromptLibrary(self.config.templates)
         self.manifest.templates = library.hashes()
         return library
+
+    @cached_property
+    def calibration(self) -> Calibrator | None:
+        """The calibration of the judge that ``label.calibration`` names."""
+        path = self.config.label.calibration
+        if path is None:
+            return None
+        found = Calibrator.load(path)
+        self.manifest.inputs[str(path)] = InputEntry(sha256=file_hash(path), rows=found.n)
+        return found
 
     @property
     def judge_spec(self) -> str:
@@ -89,6 +114,11 @@ class Session:
             batch_size=self.config.batch_size,
             trust_remote_code=self.config.trust_remote_code,
             cache=self._cache,
+            budget=self.budget,
+            prices=self.config.prices,
+            server=self.config.server,
+            vllm=self.config.vllm,
+            on_note=self.note,
         )
         self.manifest.models[role] = ModelEntry(
             spec=model.info.spec, identity=model.info.identity, details=dict(model.info.details)
@@ -102,9 +132,9 @@ class Session:
 
     def settings_key(self) -> str:
         """A digest of all settings: where it is unchanged, a finished stage need not even be looked at."""
-        return digest(
-            self.config.model_dump(mode="json", exclude={"run"}), self.constitution.hash, self.library.hashes()
-        )
+        settings = self.config.model_dump(mode="json", exclude=_NOT_SHAPING)
+        corrected = [] if self.calibration is None else [self.calibration.hash]
+        return digest(settings, self.constitution.hash, self.library.hashes(), *corrected)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageLog]:
@@ -117,22 +147,17 @@ class Session:
         try:
             yield log
             status = "done"
-        except (KeyboardInterrupt, SystemExit, CancelledError):
+        except (KeyboardInterrupt, SystemExit, CancelledError, CapReached):
             status = "interrupted"
             raise
         finally:
             self._log = None
-            usages = [model.usage for model in log.models]
             entry = self.manifest.update_stage(
-                name,
-                status=status,
-                counts=log.counts,
-                requests=sum(usage.requests for usage in usages),
-                cache_hits=sum(usage.cache_hits for usage in usages),
-                prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-                completion_tokens=sum(usage.completion_tokens for usage in usages),
-                seconds=time.perf_counter() - begun,
+                name, status=status, counts=log.counts, seconds=time.perf_counter() - begun
             )
+            for model in log.models:
+                cost = model.usage.cost if model.price else None
+                entry.spend(model.info.identity, SpentEntry(**asdict(model.usage) | {"cost": cost}))
             entry.fingerprint = self.settings_key() if status == "done" else ""
             self.manifest.save(self.manifest_path)
 
@@ -142,6 +167,10 @@ class Session:
         Raises:
             StoreError: ``path`` exists and was made with something else than ``made_with``.
         """
+        shard = self.manifest.shard
+        if shard is not None:
+            shard["made_with"] = list(made_with)
+            made_with = (*made_with, "shard", shard["index"], shard["of"])
         fingerprint = digest(path.name, *made_with)
         if path.exists() and self.manifest.artefacts.get(path.name) != fingerprint:
             raise StoreError(
@@ -150,6 +179,8 @@ class Session:
             )
         self.manifest.artefacts[path.name] = fingerprint
         self.manifest.save(self.manifest_path)
+        if shard is not None:
+            path.touch()  # a part without items is a part all the same
 
     async def process(
         self,
@@ -170,7 +201,8 @@ class Session:
         Raises:
             StoreError: ``out`` holds records that were made from other items.
         """
-        chunk = self.config.batch_size
+        in_flight = self._log.models[-1].info.in_flight if self._log and self._log.models else 0
+        chunk = max(self.config.batch_size, in_flight)
         made = out.read()
         expected = [item.id for item in items for _ in range(per_item)]
         if [item_of(record) for record in made] != expected[: len(made)]:
@@ -181,13 +213,29 @@ class Session:
             made = made[: len(made) // (chunk * per_item) * chunk * per_item]
         out.truncate(len(made))  # also gives back a line end that a kill took
         done = len(made) // per_item
+        begun: deque[tuple[int, asyncio.Future[list[Made]]]] = deque()
         with self.reporter.task(name, len(items), done) as task:
-            for start in range(done, len(items), chunk):
-                part = items[start : start + chunk]
-                records = await step(part)
-                out.append(records)
-                made += records
-                task.advance(len(part))
+            try:
+                for start in range(done, len(items), chunk):
+                    part = items[start : start + chunk]
+                    begun.append((len(part), asyncio.ensure_future(step(part))))
+                    while begun and (len(begun) >= (2 if in_flight else 1) or start + chunk >= len(items)):
+                        size, future = begun[0]
+                        records = await future
+                        begun.popleft()
+                        out.append(records)
+                        made += records
+                        task.advance(size)
+            except CapReached as cap:
+                done = len(made) // per_item
+                raise CapReached(
+                    f"{name}: {cap}; {done:,} of {len(items):,} done and kept, and what was answered for the rest is "
+                    f"in the cache{GO_ON}"
+                ) from None
+            finally:
+                for _, future in begun:
+                    future.cancel()
+                await asyncio.gather(*(future for _, future in begun), return_exceptions=True)
         return made
 
     def require(self, value: Any, key: str, flag: str) -> Any:

@@ -1,5 +1,8 @@
 """Where a ``RunConfig`` comes from: defaults < configuration file < ``RAIF_…`` environment < flags < ``--set``.
 
+A preset lies just beneath the last layer that names one: beneath the file that says ``preset:``, or beneath the flags
+where ``--preset`` was given (so that it changes even a file that sets every key).
+
 Every error names the key's path, what was found, what is allowed, and which of these layers said it.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from raif.config import RunConfig, Section
 from raif.errors import ConfigError
+from raif.presets import PRESETS
 
 ENVIRONMENT = {
     "RAIF_POLICY": "policy",
@@ -29,9 +34,23 @@ ENVIRONMENT = {
 }
 """Environment variables and the keys they set."""
 
-_FILE_KEYS = ("constitution", "prompts", "pairs", "run", "eval.prompts", "train.sft.demonstrations")
-_MODEL_KEYS = ("policy", "judge", "train.reward.base")
-_MODEL_FILES = ("hf:", "vllm:", "scripted:")
+FILE_KEYS = (
+    "constitution",
+    "prompts",
+    "pairs",
+    "run",
+    "eval.prompts",
+    "train.sft.demonstrations",
+    "server.key_file",
+    "label.calibration",
+    "judge_check.certificate",
+)
+MODEL_KEYS = ("policy", "judge", "train.reward.base")
+OTHER_NAMES = {"judge.spec": "judge", "judge.require_qualified": "judge_check.require_qualified"}
+"""What may be written instead of a key: a file that says more of its judge than which model it is."""
+_MODEL_FILES = ("hf:", "vllm:", "scripted:", "reward:")
+_CREDENTIALS = re.compile(r"^openai:.*@https?://\S*[@?#]")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*")
 
 
 def resolve(
@@ -53,26 +72,43 @@ def resolve(
         ConfigError: a file that can't be read, an unknown key, a wrong value.
     """
     environment = os.environ if environment is None else environment
-    tree: dict[str, Any] = {}
-    origin: dict[str, str] = {}
+    layers: list[list[tuple[Sequence[str], Any, str]]] = [[], [], [], []]
     if path is not None:
-        for key, value in _leaves(_anchored(_read(path), path.resolve().parent)):
-            _put(tree, origin, key, value, str(path))
+        layers[0] = [(k, v, str(path)) for k, v in _leaves(_anchored(_read(path), path.resolve().parent))]
     for variable, key in ENVIRONMENT.items():
         if environment.get(variable):
-            _put(tree, origin, key, _scalar(environment[variable]), variable)
+            layers[1].append((key.split("."), _scalar(environment[variable]), variable))
     for key, value in (flags or {}).items():
         if value is not None:
-            _put(tree, origin, key, value, f"--{key.rsplit('.', 1)[-1].replace('_', '-')}")
+            layers[2].append((key.split("."), value, f"--{key.rsplit('.', 1)[-1].replace('_', '-')}"))
     for text in sets:
         key, separator, value = text.partition("=")
         if not separator or not key.strip():
             raise ConfigError(f"--set {text}: expected KEY=VALUE, such as --set train.dpo.beta=0.2")
-        _put(tree, origin, key.strip(), _scalar(value), "--set")
+        layers[3].append((key.strip().split("."), _scalar(value), "--set"))
+    tree: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for keys, value, source in _with_preset(layers):
+        dotted = ".".join(keys)
+        _put(tree, origin, OTHER_NAMES[dotted].split(".") if dotted in OTHER_NAMES else keys, value, source)
+    _refuse_secrets(tree, origin)
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, origin)) from None
+
+
+def _with_preset(layers: Sequence[Sequence[tuple[Sequence[str], Any, str]]]) -> list[tuple[Sequence[str], Any, str]]:
+    """All settings, the weakest first, with those of the preset before the last layer that names one."""
+    naming = [at for at, layer in enumerate(layers) if any(list(keys) == ["preset"] for keys, _, _ in layer)]
+    found: list[tuple[Sequence[str], Any, str]] = []
+    for at, layer in enumerate(layers):
+        if naming and at == naming[-1]:
+            name = [value for keys, value, _ in layer if list(keys) == ["preset"]][-1]
+            settings = PRESETS.get(name, ()) if isinstance(name, str) else ()
+            found += [(key.split("."), value, f"preset {name}") for key, value, _ in settings]
+        found += layer
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,16 +140,18 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _leaves(tree: Mapping[Any, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """The values of a tree with the keys that lead to each; a key may hold dots, as a model's name in ``prices``."""
+    found: list[tuple[tuple[str, ...], Any]] = []
     for key, value in tree.items():
-        dotted = f"{prefix}{key}"
-        found += _leaves(value, f"{dotted}.") if isinstance(value, dict) and value else [(dotted, value)]
+        keys = (*above, str(key))
+        found += _leaves(value, keys) if isinstance(value, dict) and value else [(keys, value)]
     return found
 
 
-def _put(tree: dict[str, Any], origin: dict[str, str], dotted: str, value: Any, source: str) -> None:
-    *parents, last = dotted.split(".")
+def _put(tree: dict[str, Any], origin: dict[str, str], keys: Sequence[str], value: Any, source: str) -> None:
+    *parents, last = keys
+    dotted = ".".join(keys)
     for depth, parent in enumerate(parents):
         below = tree.setdefault(parent, {})
         if not isinstance(below, dict):
@@ -133,14 +171,14 @@ def _anchored(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
     def visit(node: dict[str, Any], prefix: str) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in node.items():
-            dotted = f"{prefix}{key}"
+            dotted = OTHER_NAMES.get(f"{prefix}{key}", f"{prefix}{key}")
             if isinstance(value, dict):
                 result[key] = visit(value, f"{dotted}.")
             elif dotted == "run" and isinstance(value, str):
                 result[key] = str(folder / value)
-            elif dotted in _FILE_KEYS or prefix == "templates.":
+            elif dotted in FILE_KEYS or prefix == "templates.":
                 result[key] = file(value)
-            elif dotted in _MODEL_KEYS and isinstance(value, str) and value.startswith(_MODEL_FILES):
+            elif dotted in MODEL_KEYS and isinstance(value, str) and value.startswith(_MODEL_FILES):
                 scheme, _, target = value.partition(":")
                 result[key] = f"{scheme}:{file(target)}"
             else:
@@ -148,6 +186,25 @@ def _anchored(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
         return result
 
     return visit(tree, "")
+
+
+def _refuse_secrets(tree: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+    """Refuse a secret where the manifest would keep it, in words that don't repeat it.
+
+    Raises:
+        ConfigError: credentials in a server's address, or a key where the name of its variable belongs.
+    """
+    for key, value in ((".".join(keys), value) for keys, value in _leaves(tree)):
+        source = f" [{origin[key]}]" if key in origin else ""
+        if key in MODEL_KEYS and isinstance(value, str) and _CREDENTIALS.search(value):
+            raise ConfigError(
+                f"{key}: leave name, password and query out of the server's address; raif reads the key from the "
+                f"environment variable server.key_env, or the file server.key_file{source}"
+            )
+        if key == "server.key_env" and not (isinstance(value, str) and _VARIABLE.fullmatch(value)):
+            raise ConfigError(
+                f"{key}: should name an environment variable that holds the key, such as OPENAI_API_KEY{source}"
+            )
 
 
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
@@ -191,14 +248,26 @@ def _section(path: Sequence[str]) -> type[BaseModel]:
 
 
 def to_yaml(config: RunConfig, title: str) -> str:
-    """``config`` as a commented ``raif.yaml``: every key with its description, and the values that ``config`` has."""
+    """``config`` as a commented ``raif.yaml``: every key with its description, and the values that ``config`` has.
+
+    Where a value is the preset's, the section of the paper stands beside it.
+    """
     lines = [f"# {line}" for line in title.splitlines()]
     lines.append("")
-    _write(config, 0, lines)
+    plain = config.model_dump()
+    cited = {key: source for key, value, source in PRESETS.get(config.preset or "", ()) if _at(plain, key) == value}
+    _write(config, 0, lines, "", cited)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _write(section: Section, depth: int, lines: list[str]) -> None:
+def _at(tree: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = tree
+    for key in dotted.split("."):
+        value = value[key]
+    return value
+
+
+def _write(section: Section, depth: int, lines: list[str], above: str, cited: Mapping[str, str]) -> None:
     indent = "  " * depth
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
@@ -206,9 +275,10 @@ def _write(section: Section, depth: int, lines: list[str]) -> None:
             if depth == 0:
                 lines.append("")
             lines.append(f"{indent}{name}:  # {(type(value).__doc__ or '').strip().splitlines()[0]}")
-            _write(value, depth + 1, lines)
+            _write(value, depth + 1, lines, f"{above}{name}.", cited)
             continue
         plain = section.model_dump(mode="json", include={name})[name]
         text = yaml.safe_dump(plain, default_flow_style=True, width=10**6, allow_unicode=True).strip()
         text = text.removesuffix("...").strip()
-        lines.append(f"{indent}{name}: {text}  # {info.description}")
+        source = cited.get(f"{above}{name}")
+        lines.append(f"{indent}{name}: {text}  # {info.description}{f' [{source}]' if source else ''}")

@@ -268,6 +268,11 @@ class RunFolder:
         return self.path / "35_preferences.jsonl"
 
     @property
+    def rankings(self) -> Path:
+        """The responses to each prompt in their order; in mode rank alone."""
+        return self.path / "36_rankings.jsonl"
+
+    @property
     def reward(self) -> Path:
         return self.path / "50_reward"
 

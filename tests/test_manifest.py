@@ -16,6 +16,7 @@ from raif.manifest import (
     InputEntry,
     Manifest,
     ModelEntry,
+    SpentEntry,
     file_hash,
     git_revision,
     package_versions,
@@ -67,7 +68,10 @@ def test_a_stage_adds_up_over_its_attempts() -> None:
     manifest = Manifest()
     first = manifest.update_stage("label", status="running", fingerprint="f")
     began = first.started
-    manifest.update_stage("label", requests=8, cache_hits=2, prompt_tokens=100, completion_tokens=8, seconds=1.5)
+    first.spend(
+        "m", SpentEntry(requests=8, cache_hits=2, prompt_tokens=100, completion_tokens=8, seconds=1.0, cost=0.5)
+    )
+    manifest.update_stage("label", seconds=1.5)
     manifest.update_stage("label", status="interrupted", counts={"done": 4}, seconds=0.25, note="Ctrl-C")
     assert first.finished is not None
     manifest.update_stage("label", status="running", fingerprint="f")
@@ -76,17 +80,18 @@ def test_a_stage_adds_up_over_its_attempts() -> None:
         "label",
         status="done",
         counts={"done": 8, "ties": 1},
-        requests=4,
-        cache_hits=4,
-        prompt_tokens=50,
-        completion_tokens=4,
         seconds=0.25,
         note="Ctrl-C",
     )
+    entry.spend("m", SpentEntry(requests=3, cache_hits=3, prompt_tokens=40, completion_tokens=3, retries=2, cost=0.25))
+    entry.spend("n", SpentEntry(requests=1, cache_hits=1, prompt_tokens=10, completion_tokens=1, cost=None))
     assert entry is first is manifest.stages["label"]
     # 8 + 4 requests, 2 + 4 hits, 100 + 50 and 8 + 4 tokens, 1.5 + 0.25 + 0.25 s
     sums = (entry.requests, entry.cache_hits, entry.prompt_tokens, entry.completion_tokens, entry.seconds)
     assert sums == (12, 6, 150, 12, 2.0)
+    # Model by model: 8 + 3 requests of m at 0.5 + 0.25; the price of n is not known, and stays so.
+    assert (entry.models["m"].requests, entry.models["m"].retries, entry.models["m"].cost) == (11, 2, 0.75)
+    assert entry.models["n"].plus(entry.models["m"]).cost is None
     assert (entry.counts, entry.attempts, entry.notes) == ({"done": 8, "ties": 1}, 2, ["Ctrl-C"])
     assert entry.started == began
     assert entry.status == "done"
@@ -95,7 +100,7 @@ def test_a_stage_adds_up_over_its_attempts() -> None:
 
 def test_other_work_begins_afresh() -> None:
     manifest = Manifest()
-    manifest.update_stage("label", status="done", fingerprint="f", requests=5)
+    manifest.update_stage("label", status="done", fingerprint="f").spend("m", SpentEntry(requests=5))
     entry = manifest.update_stage("label", status="running", fingerprint="g")
     assert (entry.requests, entry.attempts, entry.fingerprint) == (0, 1, "g")
 

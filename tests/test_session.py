@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from raif.errors import ConfigError, StoreError
+from raif.errors import CapReached, ConfigError, StoreError
+from raif.models.base import ModelInfo
 from raif.records import Prompt, Response, conversation
 from raif.reporting import SilentReporter
-from raif.session import Session
+from raif.session import Session, StageLog
 from raif.settings import resolve
 from raif.store import RecordFile
 
@@ -51,6 +52,52 @@ def test_a_half_written_chunk_is_done_again_as_a_whole(session: Session, tmp_pat
     assert run(session, torn) == [["4", "5", "6", "7"], ["8", "9"]]
     assert torn.path.read_bytes() == whole.path.read_bytes()
     assert run(session, whole) == []
+
+
+class Pool:
+    """Stands for an open model that answers ``in_flight`` requests at once."""
+
+    def __init__(self, in_flight: int) -> None:
+        self.info = ModelInfo("pool", "pool", in_flight=in_flight)
+
+
+def test_a_model_that_answers_many_at_once_is_kept_busy(session: Session, tmp_path: Path) -> None:
+    out, out_of_order = RecordFile(tmp_path / "out.jsonl", Response), []
+
+    async def step(part: Sequence[Prompt]) -> list[Response]:
+        first = part[0].messages[0].content.split()[-1]
+        out_of_order.append(f"begin {first}")
+        await asyncio.sleep(0.05 if first == "0" else 0.01)
+        out_of_order.append(f"end {first}")
+        return [answer(prompt, 0) for prompt in part]
+
+    async def scenario() -> list[Response]:
+        session._log = StageLog()
+        session._log.models.append(Pool(in_flight=5))  # type: ignore[arg-type]
+        return await session.process("label", PROMPTS, out, step, item_of=lambda response: response.prompt_id)
+
+    made = asyncio.run(scenario())
+    # Chunks of five, not of four; the second was asked while the first was out, ended first, and was written second.
+    assert out_of_order == ["begin 0", "begin 5", "end 5", "end 0"]
+    assert [response.prompt_id for response in out.read()] == [prompt.id for prompt in PROMPTS]
+    assert made == out.read()
+
+
+def test_a_cap_keeps_what_is_done_and_says_what_is_left(session: Session, tmp_path: Path) -> None:
+    out = RecordFile(tmp_path / "out.jsonl", Response)
+
+    async def step(part: Sequence[Prompt]) -> list[Response]:
+        if part[0] == PROMPTS[8]:
+            raise CapReached("a cap is reached (8 of 8 requests)")
+        return [answer(prompt, 0) for prompt in part]
+
+    with (
+        pytest.raises(CapReached, match=r"label: a cap is reached \(8 of 8 requests\); 8 of 10 done and kept"),
+        session.stage("label"),
+    ):
+        asyncio.run(session.process("label", PROMPTS, out, step, item_of=lambda response: response.prompt_id))
+    assert len(out.read()) == 8
+    assert session.manifest.stages["label"].status == "interrupted"
 
 
 def test_records_of_other_items_are_refused(session: Session, tmp_path: Path) -> None:

@@ -89,3 +89,45 @@ def test_what_is_written_reads_back_as_the_same_configuration(tmp_path: Path) ->
     path.write_text(to_yaml(config, "A title\nof two lines"))
     assert resolve(path, environment={}) == config
     assert "beta: 0.1  # strength of the pull" in path.read_text()
+
+
+@pytest.mark.parametrize(("written", "read"), [("on", "on"), ("off", "off"), ("auto", "auto"), ("'off'", "off")])
+def test_a_switch_means_what_it_says_whatever_yaml_makes_of_it(written: str, read: str) -> None:
+    assert resolve(environment={}, sets=[f"server.logprobs={written}"]).server.logprobs == read
+
+
+def test_what_is_added_to_requests_may_not_replace_what_raif_writes() -> None:
+    config = resolve(environment={}, sets=["server.extra={provider: {order: [x]}, top_k: -1}"])
+    assert config.server.extra == {"provider": {"order": ["x"]}, "top_k": -1}
+    with pytest.raises(ConfigError, match="other fields than messages, which raif writes itself"):
+        resolve(environment={}, sets=["server.extra.messages=x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("judge='openai:m@https://user:s3cret@host/v1'", "judge: leave name, password and query out"),
+        ("policy='openai:m@https://host/v1?api-key=s3cret'", "policy: leave name, password and query out"),
+        ("train.reward.base='openai:m@http://s3cret@host/v1'", "train.reward.base: leave name"),
+        ("server.key_env=sk-s3cret", "server.key_env: should name an environment variable"),
+        ("server.key_env=7", "server.key_env: should name an environment variable"),
+    ],
+)
+def test_a_secret_where_the_manifest_would_keep_it_is_refused_and_not_repeated(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(environment={}, sets=[text])
+    assert said in str(caught.value)
+    assert "[--set]" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_address_without_secrets_is_fine() -> None:
+    for spec in ("openai:m@http://localhost:8000/v1", "openai:name@v2@https://host/v1", "openai:a/b:c@http://h/v1"):
+        assert resolve(environment={}, sets=[f"judge={spec}"]).judge == spec
+
+
+def test_the_key_s_file_is_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("x")
+    path = tmp_path / "raif.yaml"
+    path.write_text("server:\n  key_file: key\n")
+    assert resolve(path, environment={}).server.key_file == tmp_path / "key"

@@ -2,14 +2,15 @@
 
 A policy is asked to ``generate``; a judge is also asked to ``score``, that is, for the probabilities of the answers it
 was offered. Results come back in the order of the requests, one for each: a result or a typed ``Failure``, so that one
-bad reply never costs its neighbours anything. A backend that breaks as a whole raises ``ModelError``.
+bad reply never costs its neighbours anything. A backend that breaks as a whole raises ``ModelError``. Who wants to keep
+results while a call still runs gives ``deliver``, and is called with each as it comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from raif.records import Conversation, FailureKind
 
@@ -46,13 +47,22 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RateRequest:
+    """The reward of a conversation that ends with an assistant's turn."""
+
+    messages: Conversation
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model said. ``finish`` is ``length`` where it was cut off at ``max_tokens``."""
+    """What a model said. ``finish`` is ``length`` where it was cut off at ``max_tokens``; ``retries`` counts the
+    attempts beyond the first that it took."""
 
     text: str
     finish: Literal["stop", "length"]
     prompt_tokens: int
     completion_tokens: int
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +75,21 @@ class Scores:
     probabilities: tuple[float, ...]
     prompt_tokens: int
     completion_tokens: int = 1
+    retries: int = 0
 
     @property
     def mass(self) -> float:
         return sum(self.probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """The reward of a conversation. Higher is better; zero means nothing, and a difference is in log-odds."""
+
+    value: float
+    prompt_tokens: int
+    completion_tokens: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +100,25 @@ class Failure:
     detail: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    retries: int = 0
+
+
+R = TypeVar("R", Completion | Failure, Scores | Failure, Rating | Failure)
+
+Result = Completion | Scores | Rating | Failure
+
+Deliver = Callable[[int, Result], None]
+"""Called on the event loop's thread with a request's index and its result, as soon as there is one, in any order.
+
+If it raises, the model asks no more and lets the error through."""
+
+
+def delivered(results: list[R], deliver: Deliver | None) -> list[R]:
+    """``results`` of a model that has them all at once, delivered."""
+    if deliver is not None:
+        for index, result in enumerate(results):
+            deliver(index, result)
+    return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +127,16 @@ class ModelInfo:
 
     ``identity`` goes into records and cache keys: it names the model and, for local weights, their fingerprint, but no
     path of this machine. ``spec`` is what the user wrote, and ``details`` (path, revision, dtype, device …) goes into
-    the manifest.
+    the manifest. ``in_flight`` is how many requests it answers at once, each independently of the others; 0 where it
+    answers a batch at a time, and the rows of a batch touch each other's rounding. ``rates`` is true of a ``Rater``,
+    which is asked for rewards and for nothing else.
     """
 
     spec: str
     identity: str
     details: dict[str, str] = field(default_factory=dict)
+    in_flight: int = 0
+    rates: bool = False
 
 
 @runtime_checkable
@@ -102,14 +146,25 @@ class ChatModel(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+    async def generate(
+        self, requests: Sequence[GenerateRequest], deliver: Deliver | None = None
+    ) -> list[Completion | Failure]:
         """One completion or failure a request, in order. Equal requests give equal completions."""
         ...
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores | Failure]:
+    async def score(self, requests: Sequence[ScoreRequest], deliver: Deliver | None = None) -> list[Scores | Failure]:
         """One set of scores or a failure a request, in order."""
         ...
 
     async def close(self) -> None:
         """Free what the model holds. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Rater(ChatModel, Protocol):
+    """A reward model: it gives a number to a conversation, and has no words. ``info.rates`` is true of it."""
+
+    async def rate(self, requests: Sequence[RateRequest], deliver: Deliver | None = None) -> list[Rating | Failure]:
+        """One reward or failure a request, in order."""
         ...

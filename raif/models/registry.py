@@ -4,7 +4,8 @@
     demo:judge, demo:policy  the small models that ship with raif
     scripted:FILE            rules in a JSONL file: a model for tests and dry runs
     openai:MODEL@BASE_URL    a server that speaks the OpenAI protocol
-    vllm:PATH_OR_ID          vLLM in this process
+    reward:PATH_OR_ID        a reward model, as raif train reward makes it; it can judge, and nothing else
+    vllm:PATH_OR_ID          the same models in vLLM's engine, which raif starts and stops
 
 Nothing heavy is imported before a model is opened.
 """
@@ -12,23 +13,26 @@ Nothing heavy is imported before a model is opened.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from raif.config import PriceConfig, ServerConfig, VllmConfig
 from raif.errors import ModelSpecError
 from raif.models.base import ChatModel
+from raif.models.budget import Budget, price_of
 from raif.models.middleware import CachedModel
 from raif.resources import PACKAGE
 
 if TYPE_CHECKING:
     from raif.cache import CompletionCache
 
-Backend = Literal["hf", "openai", "vllm", "demo", "scripted"]
+Backend = Literal["hf", "openai", "vllm", "demo", "scripted", "reward"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 DEMO_MODELS = ("judge", "policy")
-FORMS = "hf:PATH_OR_ID, demo:judge, demo:policy, scripted:FILE, openai:MODEL@BASE_URL, vllm:PATH_OR_ID"
+FORMS = "hf:PATH_OR_ID, demo:judge, demo:policy, scripted:FILE, openai:MODEL@BASE_URL, vllm:PATH_OR_ID, reward:PATH"
 
 _OPENAI = re.compile(r"(?P<model>[^@\s](?:.*?\S)?)@(?P<url>https?://\S+)")
 
@@ -117,6 +121,7 @@ def model_path(spec: str) -> str:
             "scripted": "rules have no weights to train",
             "openai": "the weights behind a server are out of reach",
             "vllm": "vLLM serves weights but does not train them; name the same ones with hf:",
+            "reward": "a reward model rates, and does not answer",
         }[parsed.backend]
         raise ModelSpecError(f"{spec} can't be trained: {reason}; use hf:PATH_OR_ID or demo:policy")
     from raif.models.locate import locate
@@ -132,8 +137,13 @@ def open_model(
     batch_size: int = 32,
     trust_remote_code: bool = False,
     cache: CompletionCache | None = None,
+    budget: Budget | None = None,
+    prices: Mapping[str, PriceConfig] | None = None,
+    server: ServerConfig | None = None,
+    vllm: VllmConfig | None = None,
+    on_note: Callable[[str], object] | None = None,
 ) -> CachedModel:
-    """Open a model, metered, and behind ``cache`` where one is given.
+    """Open a model, metered, capped by ``budget``, and behind ``cache`` where one is given.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; local models only.
@@ -141,12 +151,37 @@ def open_model(
         batch_size: requests in one forward pass; local models only.
         trust_remote_code: let a model's repository run its own code.
         cache: where finished calls are looked up and kept.
+        budget: caps on what is spent, shared by the models of one command.
+        prices: what tokens cost, by patterns of specifications.
+        server: how a server is asked; ``openai:`` alone.
+        vllm: how vLLM is started; ``vllm:`` alone.
+        on_note: told what a person should know of a server.
 
     Raises:
         ModelSpecError: the specification is malformed, or the model can't be found or opened.
+        ConfigError: money is capped and the model's price is not known; a key's file can't be read.
+        ModelError: a server refuses the key, or answers nothing of use.
     """
     parsed = parse_spec(spec)
-    return CachedModel(_open(parsed, device, dtype, batch_size, trust_remote_code), cache)
+    if parsed.backend == "openai":
+        model = _open_server(parsed, server or ServerConfig(), on_note)
+    elif parsed.backend == "vllm":
+        from raif.models.vllm import VllmModel
+
+        model = VllmModel.open(
+            parsed.target, device=device, dtype=dtype, trust_remote_code=trust_remote_code, config=vllm
+        )
+    else:
+        model = _open(parsed, device, dtype, batch_size, trust_remote_code)
+    return CachedModel(model, cache, budget=budget, price=price_of(model.info, prices or {}))
+
+
+def _open_server(spec: ModelSpec, config: ServerConfig, on_note: Callable[[str], object] | None) -> ChatModel:
+    try:
+        from raif.models.openai import OpenAIModel
+    except ModuleNotFoundError as error:
+        raise ModelSpecError(f"{spec} needs the package {error.name}: pip install aiohttp") from error
+    return OpenAIModel.open(spec.target, spec.base_url or "", config, on_note)
 
 
 def _open(spec: ModelSpec, device: str, dtype: str, batch_size: int, trust_remote_code: bool) -> ChatModel:
@@ -154,11 +189,11 @@ def _open(spec: ModelSpec, device: str, dtype: str, batch_size: int, trust_remot
         from raif.models.scripted import ScriptedModel
 
         return ScriptedModel.from_file(Path(spec.target).expanduser())
-    if spec.backend in ("openai", "vllm"):
-        later = " (it will need: pip install 'raif[vllm]')" if spec.backend == "vllm" else ""
-        raise ModelSpecError(
-            f"{spec}: the {spec.backend}: backend is not available in this version yet{later}; "
-            "use hf:, demo: or scripted:"
+    if spec.backend == "reward":
+        from raif.models.reward import RewardModel
+
+        return RewardModel.open(
+            spec.target, device=device, dtype=dtype, batch_size=batch_size, trust_remote_code=trust_remote_code
         )
     from raif.models.huggingface import HuggingFaceModel
 

@@ -27,7 +27,16 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from raif.errors import ModelSpecError
-from raif.models.base import Completion, Failure, GenerateRequest, ModelInfo, ScoreRequest, Scores
+from raif.models.base import (
+    Completion,
+    Deliver,
+    Failure,
+    GenerateRequest,
+    ModelInfo,
+    ScoreRequest,
+    Scores,
+    delivered,
+)
 from raif.records import Conversation, FailureKind, digest
 
 Request = GenerateRequest | ScoreRequest
@@ -157,15 +166,17 @@ class ScriptedModel:
     def info(self) -> ModelInfo:
         return self._info
 
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+    async def generate(
+        self, requests: Sequence[GenerateRequest], deliver: Deliver | None = None
+    ) -> list[Completion | Failure]:
         """One completion or failure a request, in order."""
         await self._enter("generate", requests)
-        return [_completion(self._reply(request), request) for request in requests]
+        return delivered([_completion(self._reply(request), request) for request in requests], deliver)
 
-    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scores | Failure]:
+    async def score(self, requests: Sequence[ScoreRequest], deliver: Deliver | None = None) -> list[Scores | Failure]:
         """One set of scores or a failure a request, in order."""
         await self._enter("score", requests)
-        return [_scores(self._reply(request), request) for request in requests]
+        return delivered([_scores(self._reply(request), request) for request in requests], deliver)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -32,7 +32,16 @@ class Usage:
     seconds: float
     requests: int
     cache_hits: int
+    """Of the requests; they reached no model."""
     tokens: int
+    cost: float
+    unpriced: bool
+    """Whether a model took part whose price is not known."""
+
+    @property
+    def calls(self) -> int:
+        """Requests that reached a model."""
+        return self.requests - self.cache_hits
 
 
 def usage(stages: dict[str, Any]) -> Usage:
@@ -42,11 +51,15 @@ def usage(stages: dict[str, Any]) -> Usage:
         found = [dictionary(stage).get(key) for stage in stages.values() for key in keys]
         return sum(value for value in found if isinstance(value, int | float))
 
+    spent = [dictionary(s) for stage in stages.values() for s in dictionary(dictionary(stage).get("models")).values()]
+    costs = [entry.get("cost") for entry in spent]
     return Usage(
         total("seconds"),
         int(total("requests")),
         int(total("cache_hits")),
         int(total("prompt_tokens", "completion_tokens")),
+        sum(cost for cost in costs if isinstance(cost, int | float)),
+        None in costs,
     )
 
 
@@ -221,7 +234,7 @@ def _cost(found: Artefacts) -> Finding:
     if not (used.seconds or used.requests):
         return Finding("What did it cost?", "unknown", "Not recorded", "–", "the manifest has no stages", "cost")
     saved = f", {used.cache_hits:,} answered from the cache" if used.cache_hits else ""
-    because = f"{used.tokens:,} tokens in {used.requests:,} model calls{saved}"
+    because = f"{used.tokens:,} tokens in {used.calls:,} model calls{saved}"
     return Finding("What did it cost?", "plain", duration(used.seconds), "", because, "cost")
 
 

@@ -45,15 +45,17 @@ def cost_section(found: Artefacts) -> Section:
         blocks: list[Block] = [Text("The manifest records no stage.")]
         return Section("cost", "Cost", "What the run cost is not recorded.", blocks)
     used = usage(stages)
-    asked = used.requests + used.cache_hits
-    cached = f"; {percent(used.cache_hits / asked)} of the answers came from the cache" if used.cache_hits else ""
-    headline = f"{duration(used.seconds)} and {used.tokens:,} tokens in {used.requests:,} model calls{cached}."
+    cached = (
+        f"; {percent(used.cache_hits / used.requests)} of the answers came from the cache" if used.cache_hits else ""
+    )
+    money = "" if not used.cost else f", {used.cost:,.2f} in money" + (" for the models with a price" * used.unpriced)
+    headline = f"{duration(used.seconds)} and {used.tokens:,} tokens in {used.calls:,} model calls{money}{cached}."
     seconds = {name: _number(stage.get("seconds")) for name, stage in stages.items()}
     total = sum(seconds.values()) or 1
     bars = [Bar(name, took / total, None, None, duration(took)) for name, took in seconds.items()]
     table = Table(
         "Cost of each stage",
-        ["stage", "status", "time", "model calls", "from the cache", "prompt tokens", "completion tokens", "attempts"],
+        ["stage", "status", "time", "requests", "from the cache", "prompt tokens", "completion tokens", "attempts"],
         [
             [
                 name,
@@ -68,11 +70,37 @@ def cost_section(found: Artefacts) -> Section:
             for name, stage in stages.items()
         ],
     )
+    models = Table(
+        "Cost of each model",
+        [
+            "stage",
+            "model",
+            "requests",
+            "from the cache",
+            "retries",
+            "failures",
+            "prompt tokens",
+            "completion tokens",
+            "seconds",
+            "cost",
+        ],
+        [
+            [
+                name,
+                identity,
+                *(number(spent.get(key)) for key in ("requests", "cache_hits", "retries", "failures")),
+                *(number(spent.get(key)) for key in ("prompt_tokens", "completion_tokens", "seconds")),
+                NONE if spent.get("cost") is None else f"{_number(spent.get('cost')):,.4f}",
+            ]
+            for name, stage in stages.items()
+            for identity, spent in ((i, dictionary(s)) for i, s in dictionary(stage.get("models")).items())
+        ],
+    )
     unfinished = [name for name, stage in stages.items() if stage.get("status") not in ("done", "running", None)]
     notices: list[Block] = [Notice(f"Stages that did not finish: {', '.join(unfinished)}.")] if unfinished else []
     caption = "Share of the time that each stage took; time and tokens are added up over all attempts."
     plot = Plot(intervals(bars, "Time of each stage", reference=None), caption, table)
-    return Section("cost", "Cost", headline, [*notices, plot])
+    return Section("cost", "Cost", headline, [*notices, plot, *([models] if models.rows else [])])
 
 
 def _number(value: Any) -> float:

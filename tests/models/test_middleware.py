@@ -10,8 +10,20 @@ from pathlib import Path
 import pytest
 
 from raif.cache import CompletionCache
-from raif.errors import ModelError, StoreError
-from raif.models.base import ChatModel, Completion, Failure, GenerateRequest, ModelInfo, Sampling, ScoreRequest, Scores
+from raif.errors import CapReached, ModelError, StoreError
+from raif.models.base import (
+    ChatModel,
+    Completion,
+    Deliver,
+    Failure,
+    GenerateRequest,
+    ModelInfo,
+    Sampling,
+    ScoreRequest,
+    Scores,
+)
+from raif.models.budget import Budget
+from raif.models.commits import GROUP_SECONDS
 from raif.models.middleware import CachedModel, Usage, decode_result, encode_result
 from raif.models.scripted import ScriptedModel
 from raif.records import conversation
@@ -32,9 +44,11 @@ class Counting(ScriptedModel):
             return Failure(text.removeprefix("fail "), "as told", 2, 1)
         return {"A": 0.1 + 0.2} if isinstance(request, ScoreRequest) else f"{text} {self.asked}"
 
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+    async def generate(
+        self, requests: Sequence[GenerateRequest], deliver: Deliver | None = None
+    ) -> list[Completion | Failure]:
         self.batches.append(len(requests))
-        return await super().generate(requests)
+        return await super().generate(requests, deliver)
 
 
 @pytest.fixture
@@ -151,11 +165,108 @@ def test_all_of_a_call_is_kept_in_one_transaction() -> None:
             calls.append(-len(keys))
             return {}
 
-        def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+        def put_many(self, items: Sequence[tuple[bytes, bytes]], *, model: str, kind: str) -> None:
+            assert (model, kind) == (Counting().info.identity, "generate")
             calls.append(len(list(items)))
 
     texts(CachedModel(Counting(), Memory()), *(asked(str(i)) for i in range(5)))
     assert calls == [-5, 5]
+
+
+class Streaming(Counting):
+    """Answers one request each time it is let go, and gives up where a gate is shut."""
+
+    def __init__(self, in_flight: int = 1) -> None:
+        super().__init__()
+        self._info = replace(self._info, in_flight=in_flight)
+        self.gates: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def generate(
+        self, requests: Sequence[GenerateRequest], deliver: Deliver | None = None
+    ) -> list[Completion | Failure]:
+        self.batches.append(len(requests))
+        made: list[Completion | Failure] = []
+        for index, request in enumerate(requests):
+            if not await self.gates.get():
+                raise ModelError("the server went away")
+            made += await ScriptedModel.generate(self, [request])
+            if deliver is not None:
+                deliver(index, made[-1])
+        return made
+
+
+def test_results_are_committed_while_a_call_still_runs(cache, tmp_path: Path) -> None:
+    async def scenario() -> list[int]:
+        inner = Streaming()
+        model = CachedModel(inner, cache)
+        call = asyncio.ensure_future(model.generate([asked(str(i)) for i in range(3)]))
+        sizes = []
+        for _ in range(2):
+            inner.gates.put_nowait(True)
+            await asyncio.sleep(3 * GROUP_SECONDS)  # no more than this for a result that nothing follows
+            with CompletionCache(tmp_path / "cache.sqlite3") as other:
+                sizes.append(len(other))
+        assert model.usage.requests == 2
+        inner.gates.put_nowait(False)
+        with pytest.raises(ModelError, match="went away"):
+            await call
+        return [*sizes, len(cache), model.usage.requests]
+
+    assert asyncio.run(scenario()) == [1, 2, 2, 2]
+
+
+def test_rows_of_a_batch_are_kept_all_or_none(cache) -> None:
+    async def scenario() -> None:
+        inner = Streaming(in_flight=0)
+        for open_gate in (True, True, False):
+            inner.gates.put_nowait(open_gate)
+        with pytest.raises(ModelError, match="went away"):
+            await CachedModel(inner, cache).generate([asked(str(i)) for i in range(3)])
+        assert len(cache) == 0
+
+    asyncio.run(scenario())
+
+
+def test_two_calls_at_once_ask_what_they_share_once(cache) -> None:
+    async def scenario() -> None:
+        inner = Streaming()
+        model = CachedModel(inner, cache)
+        first = asyncio.ensure_future(model.generate([asked("a"), asked("b")]))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(model.generate([asked("b"), asked("c")]))
+        for _ in range(3):
+            inner.gates.put_nowait(True)
+        texts = [[result.text for result in await call] for call in (first, second)]
+        assert texts[0][1] == texts[1][0]
+        assert inner.batches == [2, 1]
+        assert (inner.asked, model.usage.requests, model.usage.cache_hits) == (3, 4, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_fails_fails_those_that_wait_for_it(cache) -> None:
+    async def scenario() -> None:
+        inner = Streaming()
+        model = CachedModel(inner, cache)
+        calls = [asyncio.ensure_future(model.generate([asked("a")])) for _ in range(2)]
+        await asyncio.sleep(0)
+        inner.gates.put_nowait(False)
+        assert [type(error) for error in await asyncio.gather(*calls, return_exceptions=True)] == [ModelError] * 2
+        inner.gates.put_nowait(True)  # and nothing of it stays behind
+        assert len(await model.generate([asked("a")])) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_cap_on_requests_is_exact_and_keeps_what_was_answered(cache) -> None:
+    inner = Counting()
+    model = CachedModel(inner, cache, budget=Budget(max_requests=3))
+    assert len(texts(model, asked("a"), asked("b"))) == 2
+    with pytest.raises(CapReached, match="3 of 3 requests"):
+        texts(model, asked("b"), asked("c"), asked("d"), asked("e"))
+    assert (inner.asked, len(cache)) == (3, 3)
+    # What is known is free: a spent budget still answers it.
+    assert texts(model, asked("a"), asked("c")) == ["a 1", "c 3"]
 
 
 def test_usage_counts_what_was_spent(cache) -> None:
@@ -164,7 +275,7 @@ def test_usage_counts_what_was_spent(cache) -> None:
     # "a b c" has 3 words and its answer "a b c 1" has 4; "d" 1 and "d 2" 2. The repetition costs nothing.
     seconds = model.usage.seconds
     assert seconds > 0
-    assert model.usage == Usage(3, 1, 0, 4, 6, seconds)
+    assert model.usage == Usage(3, 1, 0, 0, 4, 6, seconds)
     before = model.usage.copy()
     asyncio.run(model.generate([asked("d"), asked("fail too_long")]))
     spent = model.usage.since(before)
@@ -184,7 +295,9 @@ def test_models_may_share_a_meter(cache) -> None:
 
 def test_a_model_that_breaks_leaves_nothing_behind(cache) -> None:
     class Broken(ScriptedModel):
-        async def generate(self, requests: Sequence[GenerateRequest]) -> list[Completion | Failure]:
+        async def generate(
+            self, requests: Sequence[GenerateRequest], deliver: Deliver | None = None
+        ) -> list[Completion | Failure]:
             raise ModelError("out of memory")
 
     with pytest.raises(ModelError, match="out of memory"):

@@ -3,6 +3,9 @@
 One SQLite file that all runs of a user share. A reply is acknowledged once it is committed, so a killed process asks
 again only what was in flight. The cache saves money and time and holds nothing else: where it can't be written, raif
 says so and goes on without.
+
+Beside each reply stands when it came, which model gave it and to what kind of question, for ``raif cache``; a lookup
+needs the key alone. Files of before that was kept are brought up to date when they are opened.
 """
 
 from __future__ import annotations
@@ -23,7 +26,16 @@ from raif.store import Note
 
 FILE_NAME = "completions.sqlite3"
 _APPLICATION = 0x72616966  # "raif", in the SQLite header: tells our file from another program's
+_SCHEMA = 1
+"""``PRAGMA user_version`` of the tables below; 0 had ``replies (key, value)`` alone."""
+_TABLES = (
+    # What is small comes before the value, which may overflow its page. An older raif gives key and value alone.
+    "CREATE TABLE replies (key BLOB PRIMARY KEY, source INTEGER NOT NULL DEFAULT 0, "
+    "created INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER)), value BLOB NOT NULL)",
+    "CREATE TABLE sources (id INTEGER PRIMARY KEY, model TEXT NOT NULL, kind TEXT NOT NULL, UNIQUE (model, kind))",
+)
 _KEYS_PER_QUERY = 500
+_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
 _PATIENCE = 30.0
 """Seconds to wait while another process writes."""
 
@@ -62,6 +74,7 @@ class CompletionCache:
         self.on_note = on_note
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._sources: dict[tuple[str, str], int] = {}
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,27 +116,66 @@ class CompletionCache:
                     self._failed(error)
         return found
 
-    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+    def put_many(self, items: Iterable[tuple[bytes, bytes]], *, model: str = "", kind: str = "") -> None:
         """Remember values, in one transaction; they are committed on return. A key that is known keeps its value.
+
+        Args:
+            model: the identity of the model that replied.
+            kind: what it was asked: ``generate`` or ``score``.
 
         Raises:
             StoreError: the file is damaged.
         """
         rows = list(items)
+        now = int(time.time())
         with self._lock:
             if self._connection is None or not rows:
                 return
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
-                    self._connection.executemany("INSERT OR IGNORE INTO replies (key, value) VALUES (?, ?)", rows)
+                    source = self._source(self._connection, model, kind)
+                    self._connection.executemany(
+                        "INSERT OR IGNORE INTO replies (key, source, created, value) VALUES (?, ?, ?, ?)",
+                        [(key, source, now, value) for key, value in rows],
+                    )
                     self._connection.execute("COMMIT")
                 except BaseException:
+                    self._sources.clear()
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
                 self._failed(error)
+
+    def _source(self, connection: sqlite3.Connection, model: str, kind: str) -> int:
+        """The number that stands for a model and a kind; 0 where neither is told. Numbers are never taken back."""
+        if not (model or kind):
+            return 0
+        if (model, kind) not in self._sources:
+            connection.execute("INSERT OR IGNORE INTO sources (model, kind) VALUES (?, ?)", (model, kind))
+            found = connection.execute("SELECT id FROM sources WHERE model = ? AND kind = ?", (model, kind))
+            self._sources[model, kind] = int(found.fetchone()[0])
+        return self._sources[model, kind]
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What one statement gives, for the upkeep of the file (see ``raif.cache.upkeep``).
+
+        Raises:
+            StoreError: the file is damaged, or can't be used.
+        """
+        with self._lock:
+            if self._connection is not None:
+                try:
+                    return self._connection.execute(sql, parameters).fetchall()
+                except sqlite3.Error as error:
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+                        raise StoreError(
+                            f"{self.path}: the completion cache can't be tidied now ({error}); try again when nothing "
+                            "else uses it, with as much room on the disk as it takes"
+                        ) from error
+                    self._failed(error)
+        raise StoreError(f"{self.path}: the completion cache can't be used; check the path and its permissions")
 
     def __bool__(self) -> bool:
         return True  # an empty cache is still a cache: ``if cache`` must not depend on what it holds
@@ -152,15 +204,12 @@ class CompletionCache:
         try:
             # Both readings of one moment: another process may be making the file between them.
             connection.execute("BEGIN")
-            known = _is_ours(connection, path)
+            known, schema = _is_ours(connection, path), _schema(connection)
             connection.execute("COMMIT")
             if not known:
                 _enter_wal_mode(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                if not _is_ours(connection, path):  # another process may have been faster
-                    connection.execute("CREATE TABLE replies (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
-                    connection.execute(f"PRAGMA application_id={_APPLICATION}")
-                connection.execute("COMMIT")
+            if not known or schema != _SCHEMA:
+                _bring_up_to_date(connection, path)
             connection.execute("PRAGMA synchronous=NORMAL")
         except BaseException:
             connection.close()
@@ -199,6 +248,43 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     if application != _APPLICATION and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StoreError(f"{path}: this is another program's database; set RAIF_CACHE to another place")
     return bool(application == _APPLICATION)
+
+
+def _schema(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or add to those of an older raif, in no time: no row is rewritten.
+
+    Replies of before count as made at this moment, which is the latest that they can have been.
+
+    Raises:
+        StoreError: a newer raif made the file.
+    """
+    if _schema(connection) > _SCHEMA:
+        raise StoreError(
+            f"{path}: a newer raif made this completion cache; update raif, or set RAIF_CACHE to another place"
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    if not _is_ours(connection, path):  # another process may have been faster, here and below
+        for table in _TABLES:
+            connection.execute(table)
+        connection.execute(f"PRAGMA application_id={_APPLICATION}")
+        connection.execute(f"PRAGMA user_version={_SCHEMA}")
+    elif _schema(connection) < _SCHEMA:
+        now = int(time.time())
+        try:
+            connection.execute("ALTER TABLE replies ADD COLUMN source INTEGER NOT NULL DEFAULT 0")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+            connection.execute("ROLLBACK")  # it can be read as it is
+            return
+        connection.execute(f"ALTER TABLE replies ADD COLUMN created INTEGER NOT NULL DEFAULT {now}")
+        connection.execute(_TABLES[1])
+        connection.execute(f"PRAGMA user_version={_SCHEMA}")
+    connection.execute("COMMIT")
 
 
 def _enter_wal_mode(connection: sqlite3.Connection) -> None:
