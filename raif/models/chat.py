@@ -117,15 +117,15 @@ class ChatFormat:
         ids = self.tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
         return ids[0] if ids and ids[0] in self.special_ids else None
 
-    def render(self, messages: Conversation) -> str:
-        """The prompt's text, up to where the assistant begins to speak.
+    def render(self, messages: Conversation, *, prompt: bool = True) -> str:
+        """The prompt's text, up to where the assistant begins to speak; without ``prompt``, to the last turn's end.
 
         Raises:
             ChatRefusedError: the template does not take this conversation.
         """
         turns = [{"role": m.role, "content": break_apart(m.content, self.control)} for m in self._heard(messages)]
         try:
-            return self._apply(turns, prompt=True)
+            return self._apply(turns, prompt=prompt)
         except TemplateError as error:
             raise ChatRefusedError(f"the chat template refuses this conversation: {error}") from error
 
@@ -138,14 +138,15 @@ class ChatFormat:
             return (Message(role="user", content=system.content), *rest)
         return (Message(role="user", content=f"{system.content}\n\n{rest[0].content}"), *rest[1:])
 
-    def encode(self, messages: Conversation) -> list[int]:
-        """The prompt's token ids.
+    def encode(self, messages: Conversation, *, prompt: bool = True) -> list[int]:
+        """The token ids of what ``render`` gives.
 
         Raises:
             ChatRefusedError: the template does not take this conversation.
         """
         # The template has written the control tokens already: a tokenizer that adds its own would double them.
-        return list(self.tokenizer(self.render(messages), add_special_tokens=False, verbose=False)["input_ids"])
+        text = self.render(messages, prompt=prompt)
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a completion, without control tokens and without white space around it."""

@@ -7,8 +7,12 @@ answer is therefore the sum over every token that begins it and no other offered
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from raif.errors import ModelSpecError
+
+if TYPE_CHECKING:
+    from raif.models.chat import ChatFormat
 
 
 def begins(token: str, choice: str) -> bool:
@@ -89,3 +93,32 @@ def check_tokens(
                 f"({text!r}); reword one of them"
             )
         raise ModelSpecError(f"this model's tokenizer has no token that begins the offered answer {choice!r}")
+
+
+class AnswerTokens:
+    """Which tokens begin which answer, for one model's tokenizer; worked out once for each set of answers.
+
+    Args:
+        chat: the tokenizer with its chat template.
+        size: rows of the model's embedding: its tokenizer may know fewer tokens, or more.
+    """
+
+    def __init__(self, chat: ChatFormat, size: int) -> None:
+        self._chat, self._size = chat, size
+        self._vocabulary: dict[int, str] = {}
+        self._known: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
+
+    def __call__(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """For each choice, the tokens that begin it and no other, ascending.
+
+        Raises:
+            ModelSpecError: answers that this tokenizer can't tell apart.
+        """
+        if choices not in self._known:
+            check_choices(choices)
+            vocabulary = self._vocabulary = self._vocabulary or self._chat.vocabulary(self._size)
+            tokens = answer_tokens(vocabulary, choices)
+            own = [self._chat.first_token(choice, vocabulary) for choice in choices]
+            check_tokens(choices, tokens, own, vocabulary)
+            self._known[choices] = tokens
+        return self._known[choices]

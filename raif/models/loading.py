@@ -105,13 +105,23 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
+def load(
+    target: str,
+    *,
+    spec: str,
+    name: str | None,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+    kind_of_model: Any = AutoModelForCausalLM,
+) -> Loaded:
     """Open the model that ``target`` names.
 
     Args:
         target: a folder or a Hub id.
         spec: what the user wrote, for messages.
         name: what the identity calls the model; ``hf:`` and the folder's name or the Hub id unless given.
+        kind_of_model: the class of transformers that opens it.
 
     Raises:
         ModelSpecError: one line for anything that keeps the model from being opened.
@@ -121,15 +131,11 @@ def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, t
     if where.type == "cpu":
         limit_threads()
     with quiet():
-        config = _guarded(spec, "configuration", lambda: AutoConfig.from_pretrained(place, **trust(trust_remote_code)))
-        tokenizer = _guarded(
-            spec, "tokenizer", lambda: AutoTokenizer.from_pretrained(place, **trust(trust_remote_code))
-        )
-        chat = ChatFormat(tokenizer, spec)
+        config, chat = load_chat(place, spec, trust_remote_code)
         model, report = _guarded(
             spec,
             "model",
-            lambda: AutoModelForCausalLM.from_pretrained(
+            lambda: kind_of_model.from_pretrained(
                 place,
                 config=config,
                 dtype=kind,
@@ -141,24 +147,36 @@ def load(target: str, *, spec: str, name: str | None, device: str, dtype: str, t
         )
         _check_weights(spec, report)
         model = model.to(where).eval()
-    end_ids = _end_ids(model, chat)
+    ends = end_ids(model.config, getattr(model, "generation_config", None), chat)
     text_config = config.get_text_config()
     size = text_config.vocab_size
-    pad_id = tokenizer.pad_token_id
+    pad_id = chat.tokenizer.pad_token_id
     if pad_id is None or pad_id >= size:  # some tokenizers were given a pad token that the model has no row for
-        pad_id = (end_ids or (0,))[0]
+        pad_id = (ends or (0,))[0]
     # Whatever the repository recommends (temperatures, penalties) must not leak into requests that say it all.
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     return Loaded(
         model=model,
         chat=chat,
         device=where,
-        end_ids=end_ids,
+        end_ids=ends,
         pad_id=pad_id,
         vocabulary_size=size,
         context=getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None),
         info=_info(place, spec, name, model, chat, where, kind),
     )
+
+
+def load_chat(place: str, spec: str, trust_remote_code: bool) -> tuple[Any, ChatFormat]:
+    """The configuration and the chat format of the model at ``place``: all but its weights.
+
+    Raises:
+        ModelSpecError: one line for anything that keeps them from being read.
+    """
+    trusted = trust(trust_remote_code)
+    config = _guarded(spec, "configuration", lambda: AutoConfig.from_pretrained(place, **trusted))
+    tokenizer = _guarded(spec, "tokenizer", lambda: AutoTokenizer.from_pretrained(place, **trusted))
+    return config, ChatFormat(tokenizer, spec)
 
 
 def trust(allowed: bool) -> dict[str, bool]:
@@ -197,12 +215,12 @@ def _check_weights(spec: str, report: dict[str, Any]) -> None:
             raise ModelSpecError(f"{spec}: {len(keys)} of the model's weights {what}, for example {keys[0]}")
 
 
-def _end_ids(model: Any, chat: ChatFormat) -> tuple[int, ...]:
-    """Every token that ends a completion, from wherever the model says so."""
+def end_ids(config: Any, generation_config: Any, chat: ChatFormat) -> tuple[int, ...]:
+    """Every token that ends a completion, from wherever the model says so; ``generation_config`` may be None."""
     found: set[int] = set()
     for value in (
-        model.generation_config.eos_token_id if model.generation_config else None,
-        getattr(model.config.get_text_config(), "eos_token_id", None),
+        generation_config.eos_token_id if generation_config else None,
+        getattr(config.get_text_config(), "eos_token_id", None),
         chat.tokenizer.eos_token_id,
         chat.end_of_turn(),
     ):

@@ -11,9 +11,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from raif.errors import ModelError, ModelSpecError
+from raif.errors import ConfigError, ModelError, ModelSpecError
+from raif.models import scoring
 from raif.models.base import ChatModel, Completion, Failure, GenerateRequest, Sampling, ScoreRequest, Scores
 from raif.models.huggingface import HuggingFaceModel
+from raif.models.middleware import CachedModel
+from raif.models.scoring import with_way
+from raif.models.tree import fewest_tokens
 from raif.records import Message, conversation
 from support.tiny import ARCHITECTURES, CONTEXT
 
@@ -128,16 +132,50 @@ def test_scores_are_the_mass_of_the_tokens_that_begin_an_answer(model) -> None:
 def test_scores_are_the_same_in_any_batch(model) -> None:
     requests = [ScoreRequest(conversation(text), c) for text in PROMPTS for c in (("A", "B"), ("yes", "no"))]
     together = score(model, *requests)
+    assert score(model, *requests) == together
     for request, result in zip(requests, together, strict=True):
         assert score(model, request)[0].probabilities == pytest.approx(result.probabilities, abs=1e-5)
     assert len({result.probabilities for result in together}) == len(requests)
+
+
+def test_a_comparison_s_questions_share_what_they_have_in_common(model) -> None:
+    head = "Which response is better, A or B? " * 2
+    texts = [
+        f"{head}{first} {second} Principle: {principle}"
+        for first, second in (("Mix flour.", "I won't help."), ("I won't help.", "Mix flour."))
+        for principle in ("kinder", "shorter and kinder", "no harm")
+    ]
+    requests = [ScoreRequest(conversation(text), ("A", "B")) for text in texts]
+    tokens: list[int] = []
+    hook = model._loaded.model.register_forward_pre_hook(
+        lambda _, __, arguments: tokens.append(arguments["input_ids"].numel()), with_kwargs=True
+    )
+    shared = score(model, *requests)
+    assert tokens == [fewest_tokens([model._loaded.chat.encode(request.messages) for request in requests])]
+    assert model.info.details["prefixes"] == "tree"
+    model._scorer.way = "plain"
+    plain = score(model, *requests)
+    hook.remove()
+    assert sum(tokens[1:]) > 2 * tokens[0]
+    for one, other in zip(shared, plain, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+        assert one.prompt_tokens == other.prompt_tokens
+    assert len({one.probabilities for one in shared}) == len(requests)
+
+
+def test_how_it_is_scored_is_no_part_of_the_key(model) -> None:
+    request = ScoreRequest(conversation("?"), ("A", "B"))
+    key = CachedModel(model).key("score", request)
+    model._info = with_way(model.info, "plain")
+    assert model.info.details["prefixes"] == "plain"
+    assert CachedModel(model).key("score", request) == key
 
 
 def test_a_letter_is_found_however_the_tokenizer_writes_it(tiny) -> None:
     for architecture, spellings in (("llama", {"▁A", "A"}), ("qwen2", {"ĠA", "A"})):
         model = opened(tiny(architecture))
         score(model, ScoreRequest(conversation("?"), ("A", "B")))
-        ids = model._answers["A", "B"][0]
+        ids = model._answers(("A", "B"))[0]
         assert spellings <= set(model._loaded.chat.tokenizer.convert_ids_to_tokens(list(ids)))
 
 
@@ -253,6 +291,47 @@ def test_a_model_that_breaks_says_so_in_one_line(tiny, monkeypatch) -> None:
     monkeypatch.setattr(model._loaded.model, "generate", full)
     with pytest.raises(ModelError, match=r"ran out of memory with batch_size 7; set a smaller batch_size$"):
         generate(model, asked("Hi"))
+
+
+@pytest.mark.parametrize("method", ["score", "generate"])
+def test_results_are_delivered_pass_by_pass(tiny, monkeypatch, method: str) -> None:
+    monkeypatch.setattr(scoring, "LEAST_ROW", 0)
+    model = opened(tiny("llama"), batch_size=1)
+    texts = [f"{number}{' A or B?' * 12}" for number in range(5)]  # too long for two of them to share a row of 128
+    requests = [
+        ScoreRequest(conversation(text), ("A", "B")) if method == "score" else asked(text, Sampling(max_tokens=4))
+        for text in [*texts, "A " * CONTEXT]
+    ]
+    ask = getattr(model, method)
+    came: dict[int, object] = {}
+
+    def deliver(index: int, result: object) -> None:
+        assert index not in came
+        came[index] = result
+
+    results = asyncio.run(ask(requests, deliver))
+    assert [came[index] for index in range(6)] == results == asyncio.run(ask(requests))
+    assert next(iter(came)) == 5  # it is too long, which is known before any pass
+    assert results[5].kind == "too_long"
+
+    passes, seen = [], []
+
+    def slow(*_: object) -> None:
+        passes.append(1)
+        time.sleep(0.05)
+
+    def refuse(index: int, result: object) -> None:
+        seen.append(index)
+        if len(seen) == 2:
+            raise ConfigError("enough")
+
+    hook = model._loaded.model.register_forward_pre_hook(slow)
+    with pytest.raises(ConfigError, match="enough"):
+        asyncio.run(ask(requests, refuse))
+    hook.remove()
+    assert len(seen) == 2
+    assert len(passes) <= (2 if method == "score" else 8)  # the second had begun, no third: at most 4 a completion
+    assert asyncio.run(ask(requests)) == results
 
 
 def test_concurrent_calls_wait_for_each_other(tiny) -> None:

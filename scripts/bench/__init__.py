@@ -1,0 +1,1 @@
+"""What raif costs beside other ways of doing the same: each script prints a table."""
