@@ -16,12 +16,15 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from raif.errors import PromptError
 from raif.resources import folder
+
+T = TypeVar("T")
 
 _TAG = re.compile(r"</?([A-Za-z_][\w-]*)")
 _TAG_OF_DATA = re.compile(r"<\s*/?[\w-]*\{[{%]")
@@ -96,9 +99,17 @@ class PromptLibrary:
     Args:
         overrides: template name (``compare``) to the path of the file that replaces it.
         directory: where the other templates lie; the shipped ``prompts/`` unless given.
+        neutralised: False leaves forged delimiters as they are. For measuring what the defence is worth, alone.
     """
 
-    def __init__(self, overrides: Mapping[str, Path | str] | None = None, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        overrides: Mapping[str, Path | str] | None = None,
+        directory: Path | None = None,
+        *,
+        neutralised: bool = True,
+    ) -> None:
+        self.neutralised = neutralised
         self.directory = directory or folder("prompts")
         self.overrides = {name: Path(path) for name, path in (overrides or {}).items()}
         known = self.names()
@@ -116,6 +127,7 @@ class PromptLibrary:
         for name in self.overrides:
             self.source(name)  # an override that can't be read is said at once, not in the middle of a run
         self._closures: dict[str, dict[str, str]] = {}
+        self._tags_of: dict[str, frozenset[str]] = {}
         self._tags: frozenset[str] = frozenset()
         self._environment.finalize = self._insert
 
@@ -124,7 +136,11 @@ class PromptLibrary:
             return str(value)  # raises, naming what is missing
         if value is None:
             raise TypeError("a value to insert is None")
-        return neutralise(str(value), self._tags)
+        return neutralise(str(value), self._tags) if self.neutralised else str(value)
+
+    def without_defence(self) -> PromptLibrary:
+        """The same templates, inserting forged delimiters as they are."""
+        return PromptLibrary(self.overrides, self.directory, neutralised=False)
 
     def names(self) -> list[str]:
         """The prompts that can be asked for; files that begin with ``_`` are parts of others."""
@@ -203,6 +219,15 @@ class PromptLibrary:
         """The hash of every template, by name."""
         return {name: self.hash(name) for name in self.names()}
 
+    def uses(self, name: str, value: str) -> bool:
+        """Whether a template or one of its parts makes use of ``value``: a user's own may leave some out."""
+
+        def used() -> bool:
+            trees = map(self._environment.parse, self._closure(name).values())
+            return any(value in meta.find_undeclared_variables(tree) for tree in trees)
+
+        return self._guarded(name, used)
+
     def render(self, name: str, /, **values: object) -> str:
         """The prompt's text, with ``values`` inserted as data.
 
@@ -211,12 +236,14 @@ class PromptLibrary:
         """
 
         def rendered() -> str:
-            self._tags = frozenset(tag for text in self._closure(name).values() for tag in _TAG.findall(text))
+            if name not in self._tags_of:
+                self._tags_of[name] = frozenset(t for text in self._closure(name).values() for t in _TAG.findall(text))
+            self._tags = self._tags_of[name]
             return self._environment.get_template(f"{name}.jinja").render(values).strip()
 
         return self._guarded(name, rendered)
 
-    def _guarded(self, name: str, action: Callable[[], str]) -> str:
+    def _guarded(self, name: str, action: Callable[[], T]) -> T:
         try:
             return action()
         except PromptError:

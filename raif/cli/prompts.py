@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from raif.constitution import Principle
 
 PURPOSES = {
     "check_revision": "is a revision better than the original?",
     "compare": "which of two responses is better: A, B (or TIE)",
+    "compare_answer": "the answer alone, once compare_cot has got its reasoning",
     "compare_cot": "the same, after reasoning",
     "critique": "the worst fault of a response, or that there is none",
     "revise": "the response without the fault in a critique",
-    "score": "how well a response follows a principle, from 1 to 9",
+    "score": "how well a response follows a principle, from 1 (or 0) to 9",
 }
 """What each shipped template asks for."""
 
@@ -93,6 +97,7 @@ def list_prompts(templates: dict[str, Path], as_json: bool, quiet: bool) -> None
 @click.option("--critique", metavar="TEXT", help="The critique that a revision answers.")
 @click.option("--revision", metavar="TEXT", help="The revision to check.")
 @click.option("--allow-tie/--no-tie", default=False, help="Offer TIE as an answer.")
+@click.option("--examples", "shown", type=click.IntRange(min=0), default=0, help="Worked examples of it to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No notes.")
 def show(
@@ -100,6 +105,7 @@ def show(
     constitution_file: Path | None,
     ids: tuple[str, ...],
     templates: dict[str, Path],
+    shown: int,
     as_json: bool,
     quiet: bool,
     **material: Any,
@@ -131,7 +137,10 @@ def show(
     given = {key: value for key, value in material.items() if value is not None}
     values = material_for(name, {**SAMPLE, **given})
     values["conversation"] = conversation(values["conversation"])
-    texts = [(principle.id, library.render(name, principle=principle, **values)) for principle in principles]
+    texts = []
+    for principle in principles:
+        examples = examples_for(name, principle, shown, allow_tie=bool(given.get("allow_tie")))
+        texts.append((principle.id, library.render(name, principle=principle, examples=examples, **values)))
     if as_json:
         _print_json(
             {
@@ -165,6 +174,7 @@ SAMPLE: dict[str, Any] = {
 
 _NEEDS = {
     "compare": ("response_a", "response_b", "allow_tie"),
+    "compare_answer": ("allow_tie",),
     "compare_cot": ("response_a", "response_b", "allow_tie"),
     "critique": ("response",),
     "revise": ("response", "critique"),
@@ -178,6 +188,15 @@ def material_for(name: str, material: dict[str, Any]) -> dict[str, Any]:
     everything = {**material, "original": material["response"]}
     needs = _NEEDS.get(name, tuple(everything))
     return {"conversation": material["prompt"], **{key: everything[key] for key in needs}}
+
+
+def examples_for(name: str, principle: Principle, count: int, *, allow_tie: bool) -> tuple[object, ...]:
+    """The worked examples that the stages give the prompt ``name``."""
+    from raif.feedback.examples import comparison_examples, critique_examples
+
+    if name in ("critique", "revise"):
+        return critique_examples(principle, count, revised=name == "revise")
+    return comparison_examples(principle, count, allow_tie=allow_tie)
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from raif.evaluate.calibration import Calibration, calibration
+from raif.evaluate.missingness import Missingness, missingness
 from raif.evaluate.statistics import (
     Estimate,
     Mean,
@@ -101,6 +102,8 @@ class LabelSummary(Summary):
     abstained: dict[str, int]
     coverage: float | None
     """Decided comparisons as a share of all."""
+    missing: Missingness
+    """Whether those that the judge abstained from differ from the rest."""
     flip_rate: Estimate | None
     position_preference: Estimate | None
     """How often the judge prefers the response shown first; ½ is unbiased."""
@@ -170,6 +173,7 @@ def label_summary(preferences: Sequence[Preference]) -> LabelSummary:
         ties=sum(preference.outcome == "tie" for preference in preferences),
         abstained=counted(preference.reason for preference in preferences if preference.outcome == "abstain"),
         coverage=len(decided) / len(preferences) if preferences else None,
+        missing=missingness(preferences),
         flip_rate=clustered_proportion([float(bool(p.flipped)) for p in flipped], _keys(flipped)),
         position_preference=first_shown_share([p.p_a_by_order for p in preferences], _keys(preferences)),
         decisiveness=mean([abs(p.p_a - 0.5) for p in preferences if p.p_a is not None]),

@@ -1,72 +1,26 @@
-"""Preference labels: a comparison is asked about in its orders, under its principles, and the answers add up."""
+"""Preference labels: a comparison is asked about in its orders, under its principles, and the answers add up.
+
+A reward model is asked otherwise: it gives each response a reward, knows no principles and sees no order, so that there
+is one judgement, which names neither.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from raif.config import LabelConfig
-from raif.constitution import Constitution, Principle
-from raif.feedback.draws import draw_order, draw_principles, pair_key
-from raif.feedback.verdict import Reading, choices, combine, read_reasoning, read_scores, to_judgement
-from raif.models.base import ChatModel, GenerateRequest, Sampling, ScoreRequest
+from raif.constitution import Constitution
+from raif.feedback.modes import Question, questions, readings, template_hash
+from raif.feedback.reading import read_rewards, to_judgement
+from raif.feedback.verdict import combine
+from raif.models.base import ChatModel, Rater, RateRequest
 from raif.prompts import PromptLibrary
-from raif.records import Comparison, Conversation, Order, Preference, conversation
+from raif.records import Comparison, Judgement, Message, Preference
 
-TEMPLATES = {"logprob": "compare", "cot": "compare_cot"}
-"""The template that asks, by mode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One comparison in one order under one principle, and what the judge is sent."""
-
-    index: int
-    order: Order
-    principle: Principle
-    messages: Conversation
-
-
-def questions(
-    comparison: Comparison,
-    index: int,
-    constitution: Constitution,
-    library: PromptLibrary,
-    config: LabelConfig,
-    *,
-    seed: int,
-) -> list[Question]:
-    """All that is asked about one comparison, order by order so that the principles of an order share their prefix."""
-    orders: tuple[Order, ...] = ("ab", "ba") if config.orders == "both" else (draw_order(comparison, seed),)
-    principles: Sequence[Principle] = constitution.principles
-    if config.principles != "all":
-        principles = draw_principles(principles, config.principles, seed, pair_key(comparison))
-    asked = []
-    for order in orders:
-        first, second = comparison.response_a, comparison.response_b
-        if order == "ba":
-            first, second = second, first
-        for principle in principles:
-            text = library.render(
-                TEMPLATES[config.mode],
-                conversation=comparison.prompt,
-                response_a=first,
-                response_b=second,
-                principle=principle,
-                allow_tie=config.allow_tie,
-            )
-            asked.append(Question(index, order, principle, conversation(text)))
-    return asked
-
-
-async def _ask(asked: Sequence[Question], judge: ChatModel, config: LabelConfig, seed: int) -> list[Reading]:
-    if config.mode == "logprob":
-        offered = choices(config.allow_tie)
-        scores = await judge.score([ScoreRequest(question.messages, offered) for question in asked])
-        return [read_scores(answer, config) for answer in scores]
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed)
-    texts = await judge.generate([GenerateRequest(question.messages, sampling) for question in asked])
-    return [read_reasoning(answer, config) for answer in texts]
+REWARD = "(reward)"
+"""Stands in a judgement for the principle, where a reward model judged by none."""
 
 
 async def label(
@@ -77,23 +31,22 @@ async def label(
     config: LabelConfig,
     *,
     seed: int,
+    calibrate: Callable[[float], float] | None = None,
 ) -> list[Preference]:
-    """One preference for each comparison, in order; ties and abstentions among them."""
-    asked = [
-        question
-        for index, comparison in enumerate(comparisons)
-        for question in questions(comparison, index, constitution, library, config, seed=seed)
-    ]
-    readings = await _ask(asked, judge, config, seed)
-    judgements: list[list] = [[] for _ in comparisons]  # type: ignore[type-arg]
-    for question, reading in zip(asked, readings, strict=True):
-        judgements[question.index].append(
-            to_judgement(reading, question.order, question.principle.id, question.principle.weight)
-        )
-    template = library.hash(TEMPLATES[config.mode])
+    """One preference for each comparison, in order; ties and abstentions among them.
+
+    Args:
+        calibrate: corrects ``p_a``; see ``raif.feedback.calibrate``.
+    """
+    if judge.info.rates:
+        judged, made_with = await _rewarded(comparisons, judge), ("", "")
+    else:
+        judged = await _judged(comparisons, judge, constitution, library, config, seed)
+        made_with = (constitution.hash, template_hash(library, config))
     preferences = []
-    for comparison, answers in zip(comparisons, judgements, strict=True):
-        verdict = combine(answers, config)
+    for number, (comparison, judgements) in enumerate(zip(comparisons, judged, strict=True)):
+        await _breathe(number)
+        verdict = combine(judgements, config, calibrate)
         preferences.append(
             Preference(
                 comparison=comparison,
@@ -102,9 +55,45 @@ async def label(
                 p_a=verdict.p_a,
                 p_a_by_order=verdict.p_a_by_order,
                 judge=judge.info.identity,
-                constitution=constitution.hash,
-                template=template,
-                judgements=tuple(answers),
+                constitution=made_with[0],
+                template=made_with[1],
+                judgements=tuple(judgements),
             )
         )
     return preferences
+
+
+async def _judged(
+    comparisons: Sequence[Comparison],
+    judge: ChatModel,
+    constitution: Constitution,
+    library: PromptLibrary,
+    config: LabelConfig,
+    seed: int,
+) -> list[list[Judgement]]:
+    asked: list[Question] = []
+    for index, comparison in enumerate(comparisons):
+        await _breathe(index)
+        asked += questions(comparison, index, constitution, library, config, seed=seed)
+    judged: list[list[Judgement]] = [[] for _ in comparisons]
+    for question, reading in zip(asked, await readings(asked, judge, library, config, seed), strict=True):
+        principle = question.principle
+        judged[question.index].append(to_judgement(reading, question.order, principle.id, principle.weight))
+    return judged
+
+
+async def _breathe(number: int) -> None:
+    """Let other chunks' replies in, now and then: a server would idle while a whole chunk is worded or added up."""
+    if number % 4 == 3:
+        await asyncio.sleep(0)
+
+
+async def _rewarded(comparisons: Sequence[Comparison], judge: ChatModel) -> list[list[Judgement]]:
+    """A reward model's judgements: one for each comparison, without an order and without a principle."""
+    asked = [
+        RateRequest((*comparison.prompt, Message(role="assistant", content=response)))
+        for comparison in comparisons
+        for response in (comparison.response_a, comparison.response_b)
+    ]
+    answers = iter(await cast("Rater", judge).rate(asked))
+    return [[to_judgement(read_rewards((next(answers), next(answers))), None, REWARD, 1.0)] for _ in comparisons]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations, groupby
+from itertools import combinations, groupby, islice
 
+from raif.config import LabelConfig
+from raif.errors import InputError
 from raif.feedback.draws import stream
+from raif.feedback.rank import ring
 from raif.inputs import with_neutral_sides
 from raif.records import Comparison, Conversation, Response, Revision
 
@@ -15,6 +18,25 @@ def compare(
 ) -> Comparison:
     """A comparison of two ``(text, origin)``, its sides assigned by a seeded hash of the prompt and both texts."""
     return with_neutral_sides(prompt, first[0], second[0], seed=seed, source=source, origins=(first[1], second[1]))
+
+
+def to_label(
+    responses: Sequence[Response], revisions: Sequence[Revision], config: LabelConfig, *, seed: int
+) -> list[Comparison]:
+    """The pairs to ask a judge about: of responses, and of responses with their revisions; in mode rank, of them all.
+
+    Raises:
+        InputError: there are none.
+    """
+    if config.mode == "rank":
+        limit = None if config.rank_pairs == "all" else config.rank_pairs
+        comparisons = to_rank(responses, revisions, limit, seed=seed)
+    else:
+        pairs = from_responses(responses, config.pairs_per_prompt, seed=seed) + from_revisions(revisions, seed=seed)
+        comparisons = unique(pairs)
+    if not comparisons:
+        raise InputError("no two different responses to compare; draw more samples or raise generate.temperature")
+    return comparisons
 
 
 def from_responses(responses: Iterable[Response], pairs_per_prompt: int, *, seed: int) -> list[Comparison]:
@@ -60,6 +82,33 @@ def from_revisions(revisions: Iterable[Revision], *, seed: int) -> list[Comparis
         for revision in revisions
         if revision.changed and revision.original
     )
+
+
+def to_rank(
+    responses: Iterable[Response], revisions: Iterable[Revision], pairs_per_prompt: int | None, *, seed: int
+) -> list[Comparison]:
+    """Pairs among all different usable answers to each prompt and their revisions, for a ranking of them.
+
+    All pairs, or ``pairs_per_prompt`` of them, drawn by the prompt's id so that every answer is met about equally often
+    and one fewer pairs than answers connect them all (``raif.feedback.rank.ring``).
+    """
+    answers: dict[str, dict[str, tuple[Conversation, str, str]]] = {}
+    for response in responses:
+        if response.failure is None and response.text.strip():
+            own = answers.setdefault(response.prompt_id, {})
+            own.setdefault(response.text.strip(), (response.prompt, response.text, response.model))
+    for revision in revisions:
+        if revision.changed and revision.text.strip():
+            own = answers.setdefault(revision.prompt_id, {})
+            own.setdefault(revision.text.strip(), (revision.prompt, revision.text, "revision"))
+    comparisons = []
+    for prompt_id, own in answers.items():
+        table = list(own.values())
+        stream("rank", seed, prompt_id).shuffle(table)
+        for i, j in islice(ring(len(table)), pairs_per_prompt):
+            (prompt, *one), (_, *two) = table[i], table[j]
+            comparisons.append(compare(prompt, (one[0], one[1]), (two[0], two[1]), source="rank", seed=seed))
+    return comparisons
 
 
 def unique(comparisons: Iterable[Comparison]) -> list[Comparison]:

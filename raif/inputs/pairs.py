@@ -51,21 +51,30 @@ def read_pairs(
     Raises:
         InputError: no such source, no rows, missing columns, or a bad row where ``config.on_bad_row`` is ``fail``.
     """
-    name = source_name(source)
-
     def converter(values: Sequence[Value]) -> Converter[Comparison]:
-        read = _reader(source, config, values, on_note)
-
-        def convert(row: Value) -> Comparison:
-            pair = read(row)
-            if isinstance(pair, Preference):
-                return pair.comparison
-            p_first = pair.p_first if pair.human else None
-            return with_neutral_sides(pair.prompt, pair.first, pair.second, p_first, seed=seed, source=name)
-
-        return convert
+        return comparison_reader(source, config, values, seed=seed, on_note=on_note)
 
     return collect(source, config, converter, limit=limit, on_note=on_note, what="pairs")
+
+
+def comparison_reader(
+    source: str, config: InputConfig, values: Sequence[Value], *, seed: int = 0, on_note: Note | None = None
+) -> Callable[[Value], Comparison]:
+    """How :func:`read_pairs` makes a comparison of a row, given the first rows: for readers that look for more in it.
+
+    Raises:
+        InputError: there are no columns of pairs; the function that is returned raises BadRow.
+    """
+    name, read = source_name(source), _reader(source, config, values, on_note)
+
+    def convert(row: Value) -> Comparison:
+        pair = read(row)
+        if isinstance(pair, Preference):
+            return pair.comparison
+        p_first = pair.p_first if pair.human else None
+        return with_neutral_sides(pair.prompt, pair.first, pair.second, p_first, seed=seed, source=name)
+
+    return convert
 
 
 def read_training_pairs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raif.evaluate.missingness import missing_line
 from raif.evaluate.summary import Agreement, LabelSummary
 from raif.report.artefacts import Artefacts
 from raif.report.blocks import Block, Facts, Notice, Plot, Section, Table, Text
@@ -69,6 +70,13 @@ def _notices(summary: LabelSummary) -> list[Block]:
             Notice(
                 f"The judge decided only {percent(summary.coverage)} of the comparisons (ties {summary.ties:,}; "
                 f"abstained: {reasons(summary.abstained)}). All rates speak for the decided part alone."
+            )
+        )
+    if found := missing_line(summary.missing):
+        blocks.append(
+            Notice(
+                f"What the judge left undecided is not like the rest: {found}. The figures speak for the kind that it "
+                "did decide."
             )
         )
     position = summary.position_preference

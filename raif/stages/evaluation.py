@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from raif.records import Comparison, Preference, Prompt, Response
 from raif.session import Session
 from raif.stages.feedback import answers, labels
 from raif.stages.outcome import Outcome
+from raif.stages.qualification import require_qualified
 from raif.store import RunFolder, write_atomically
 
 BASELINE = "base"
@@ -44,6 +46,7 @@ async def compare_policies(
                 )
         if config.compare:
             async with session.model(session.judge_spec, "judge") as judge:
+                require_qualified(session, judge.info)
                 for name in policies:
                     if name != baseline:
                         pairs = _against(name, responses[name], baseline, responses[baseline], session.config.seed)
@@ -51,7 +54,8 @@ async def compare_policies(
                         preferences[name] = await labels(session, f"judge {name}", pairs, judge, path)
         result = evaluate(responses, preferences, baseline)
         write_atomically(out, orjson.dumps(result.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
-        log.counts.update(prompts=result.prompts, policies=len(policies))
+        abstained = Counter(p.reason for own in preferences.values() for p in own if p.reason is not None)
+        log.counts.update(prompts=result.prompts, policies=len(policies), abstained=dict(sorted(abstained.items())))
     return Outcome(result.model_dump(mode="json"), eval_line(result))
 
 
@@ -66,13 +70,21 @@ def _against(
     )
 
 
+def _abstained(counts: Mapping[str, int]) -> str:
+    return "".join(f", {reason} {count:,}" for reason, count in counts.items())
+
+
 def eval_line(result: EvalResult) -> str:
     """Win rates with their intervals, in one line."""
     parts = []
     for name, policy in result.policies.items():
-        rate = policy.overall.win_rate if policy.overall else None
-        if rate is not None:
-            parts.append(f"{name} {100 * rate.value:.1f} % (95 % CI {100 * rate.low:.1f}–{100 * rate.high:.1f})")
+        overall = policy.overall
+        rate = overall.win_rate if overall else None
+        if overall is not None and rate is not None:
+            parts.append(
+                f"{name} {100 * rate.value:.1f} % (95 % CI {100 * rate.low:.1f}–{100 * rate.high:.1f}; "
+                f"coverage {100 * (overall.coverage or 0):.1f} %{_abstained(overall.abstained)})"
+            )
     against = f"win rate against {result.baseline}: {', '.join(parts)}" if parts else "nothing compared"
     return f"{result.prompts:,} held-out prompts, {len(result.policies)} policies; {against}"
 

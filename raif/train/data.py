@@ -44,7 +44,8 @@ def sft_examples(
 ) -> Selection[SftExample]:
     """The answers to imitate, as ``config.data`` says.
 
-    ``revisions``: what the accepted steps made of each response. ``demonstrations``: humans' answers. ``mixture``: all
+    ``revisions``: what the accepted steps made of each response; with ``config.steps`` all, also what each of them made
+    on the way (arXiv 2212.08073, section 3.1). ``demonstrations``: humans' answers. ``mixture``: all
     usable revisions, and as many demonstrations as make up ``helpful_share`` of the whole. Those are drawn without
     replacement: the ones whose digest of (seed, id) comes first, so that a draw of more contains a draw of fewer.
     Where there are too few, all are taken, and ``sources`` shows the smaller share.
@@ -65,7 +66,10 @@ def sft_examples(
             if reason:
                 left_out[reason] += 1
             else:
-                revised.append(SftExample(prompt=revision.prompt, completion=revision.text, source="revision"))
+                revised += [
+                    SftExample(prompt=revision.prompt, completion=text, source="revision")
+                    for text in _texts(revision, config.steps)
+                ]
     shown: list[SftExample] = []
     if config.data != "revisions":
         answered = [prompt for prompt in demonstrations if prompt.demonstration and prompt.demonstration.strip()]
@@ -80,6 +84,12 @@ def sft_examples(
         ]
     sources = {"revision": len(revised), "demonstration": len(shown)}
     return Selection((*revised, *shown), _nonzero(left_out), _nonzero(sources))
+
+
+def _texts(revision: Revision, steps: Literal["final", "all"]) -> list[str]:
+    """What to imitate of a usable revision: its text, after every different one on the way where ``steps`` is all."""
+    accepted = [step.revision for step in revision.steps if step.accepted and step.revision and step.revision.strip()]
+    return list(dict.fromkeys([*(accepted if steps == "all" else ()), revision.text]))
 
 
 def _unusable(revision: Revision) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from raif.cli import cli, run_guarded
 from raif.cli.prompts import PURPOSES, SAMPLE, group, material_for
 from raif.constitution import load_constitution
-from raif.feedback.label import TEMPLATES
+from raif.feedback.modes import MODES
 from raif.prompts import PromptLibrary
 from raif.records import conversation
 from raif.resources import folder
@@ -140,7 +140,7 @@ def test_the_material_is_what_the_stages_give() -> None:
         values = material_for(name, SAMPLE)
         values["conversation"] = conversation(values["conversation"])
         library.render(name, principle=principle, **values)
-    assert set(TEMPLATES.values()) <= set(library.names())
+    assert {mode.template for mode in MODES.values()} <= set(library.names())
 
 
 @pytest.mark.parametrize("command", [group, *group.commands.values()], ids=lambda command: command.name)

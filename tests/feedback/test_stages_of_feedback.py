@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 import pytest
 
@@ -11,9 +12,10 @@ from raif.config import GenerateConfig, LabelConfig, ReviseConfig
 from raif.constitution import Constitution, Principle
 from raif.feedback.draws import draw_order, draw_principles, pair_key
 from raif.feedback.generate import generate
-from raif.feedback.label import label, questions
+from raif.feedback.label import label
+from raif.feedback.modes import questions
 from raif.feedback.pairs import from_responses, from_revisions
-from raif.feedback.revise import plan, revise
+from raif.feedback.revise import drawn, revise
 from raif.models.base import Completion, Failure
 from raif.models.scripted import ScriptedModel
 from raif.prompts import PromptLibrary
@@ -244,9 +246,9 @@ def test_principles_are_drawn_by_weight() -> None:
 
 def test_a_plan_uses_every_principle_before_one_comes_again() -> None:
     for seed in range(20):
-        drawn = [principle.id for principle in plan("r", (KIND, SHORT), 5, seed)]
-        assert [set(drawn[0:2]), set(drawn[2:4])] == [{"kind", "short"}] * 2
-        assert len(drawn) == 5
+        found = [p.id for p in islice(drawn("r", (KIND, SHORT), seed, "cycle"), 5)]
+        assert [set(found[0:2]), set(found[2:4])] == [{"kind", "short"}] * 2
+        assert len(found) == 5
 
 
 # Revise

@@ -7,15 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raif.config import LabelConfig
+from raif.feedback.reading import read_reasoning, read_scores, to_judgement
 from raif.feedback.verdict import (
     Verdict,
     combine,
     found_no_fault,
     improvement,
     parse_verdict,
-    read_reasoning,
-    read_scores,
-    to_judgement,
 )
 from raif.models.base import Completion, Failure, Scores
 from raif.records import Judgement, complement

@@ -69,6 +69,19 @@ def test_only_answers_that_somebody_found_good_are_imitated(
     assert found.left_out == ({reason: 1} if reason else {})
 
 
+def test_the_steps_on_the_way_are_imitated_where_that_is_asked_for() -> None:
+    second = RevisionStep(round=2, principle_id="honest", critique="It flatters.", revision="kinder", accepted=True)
+    steps = (MENDED, REFUSED, second, CLEAN)
+    found = sft_examples([revision("kinder", *steps)], [], SftConfig(steps="all"), seed=0)
+    # What was not accepted is not among them, and what two steps say alike is there once.
+    assert [example.completion for example in found.examples] == ["kind", "kinder"]
+    assert found.sources == {"revision": 2}
+    final = sft_examples([revision("kinder", *steps)], [], SftConfig(), seed=0)
+    assert [example.completion for example in final.examples] == ["kinder"]
+    unmended = sft_examples([revision("rude", REFUSED)], [], SftConfig(steps="all"), seed=0)
+    assert unmended.left_out == {"fault_not_mended": 1}
+
+
 def people(n: int) -> list[Prompt]:
     return [Prompt(messages=conversation(f"help {i}"), demonstration=f"here {i}") for i in range(n)]
 
