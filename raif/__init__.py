@@ -11,8 +11,10 @@ The map, in reading order; dependencies point upwards only:
     feedback/               generate, critique and revise, pair, label: what a judge is asked and how it is read
     train/                  SFT, reward model, DPO; never imports feedback
     evaluate/               policies side by side
+    qualify/                whether a judge may be trusted to label
     report/                 artefacts → one HTML file
     pipeline                the table of stages: name, reads, writes, function
+    estimate                the same stages rehearsed: what a command would ask, cost and take
     demo/                   a small world with a known truth, and the small models that live in it
     cli/                    one thin Click file a command group
 """

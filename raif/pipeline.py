@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from raif.errors import InputError
+from raif.config import RunConfig
+from raif.errors import CapReached, ConfigError, InputError
 from raif.feedback.draws import stream
-from raif.feedback.pairs import from_responses, from_revisions, unique
+from raif.feedback.pairs import to_label
 from raif.inputs import read_pairs, read_prompts, read_training_pairs
 from raif.manifest import InputEntry, file_hash
 from raif.models.registry import model_path
 from raif.records import Comparison, Preference, Prompt, Record, Response, Revision, TrainingPair
-from raif.session import Session
+from raif.session import GO_ON, Session
 from raif.stages import evaluation, feedback, training
 from raif.stages.outcome import Outcome
+from raif.stages.shards import Shard
 from raif.store import RecordFile, RunFolder
 from raif.train.data import Selection, training_pairs
 
@@ -118,36 +120,52 @@ def comparisons_of(session: Session, run: RunFolder) -> list[Comparison]:
         pairs = read_pairs(config.pairs, config.input, limit=config.limit, seed=seed, on_note=session.note)
         describe_input(session, config.pairs, len(pairs))
         return pairs
-    comparisons: list[Comparison] = []
-    if config.label.pairs in ("responses", "both"):
-        responses = read_made(session, run.responses, Response, "generate")
-        comparisons += from_responses(responses, config.label.pairs_per_prompt, seed=seed)
-    if config.label.pairs in ("revisions", "both"):
-        comparisons += from_revisions(read_made(session, run.revisions, Revision, "revise"), seed=seed)
-    comparisons = unique(comparisons)
-    if not comparisons:
-        raise InputError("no two different responses to compare; draw more samples or raise generate.temperature")
-    return comparisons
+    revised, ranked = config.label.pairs != "responses", config.label.mode == "rank"
+    answered = config.label.pairs != "revisions" or ranked
+    responses = read_made(session, run.responses, Response, "generate") if answered else []
+    revisions = read_made(session, run.revisions, Revision, "revise") if revised else []
+    return to_label(responses, revisions, config.label, seed=seed)
+
+
+def sharded(config: RunConfig, path: Path) -> Path:
+    """Where a stage that can be split writes in a run: ``path``, or beside it the file of the configured shard."""
+    return path if config.shard is None else Shard.parse(config.shard).beside(path)
 
 
 async def _generate(session: Session, run: RunFolder) -> Outcome:
     prompts, _ = prompts_of(session)
-    return await feedback.generate(session, prompts, run.responses)
+    return await feedback.generate(session, prompts, sharded(session.config, run.responses))
 
 
 async def _revise(session: Session, run: RunFolder) -> Outcome:
-    return await feedback.revise(session, read_made(session, run.responses, Response, "generate"), run.revisions)
+    responses = read_made(session, run.responses, Response, "generate")
+    return await feedback.revise(session, responses, sharded(session.config, run.revisions))
 
 
 async def _label(session: Session, run: RunFolder) -> Outcome:
-    return await feedback.label(session, comparisons_of(session, run), run.labels, run.preferences)
+    # The decided labels of all shards are written once they are joined: `raif run` goes on from there.
+    whole = session.config.shard is None
+    if session.config.label.mode != "rank" and whole:
+        run.rankings.unlink(missing_ok=True)
+    return await feedback.label(
+        session,
+        comparisons_of(session, run),
+        sharded(session.config, run.labels),
+        run.preferences if whole else None,
+        run.rankings if whole else None,
+    )
+
+
+def labelled(session: Session, run: RunFolder) -> Selection[TrainingPair]:
+    """The pairs of a run to train on: what its labels decided, or, in mode rank, the best against the worst."""
+    if session.config.label.mode == "rank":
+        return training_pairs(read_made(session, run.preferences, TrainingPair, "label"))
+    return training_pairs(read_made(session, run.labels, Preference, "label"))
 
 
 async def _reward(session: Session, run: RunFolder) -> Outcome:
     base = session.config.train.reward.base or session.config.policy
-    return training.reward(
-        session, training_pairs(read_made(session, run.labels, Preference, "label")), model_path(base), run.reward
-    )
+    return training.reward(session, labelled(session, run), model_path(base), run.reward)
 
 
 async def _sft(session: Session, run: RunFolder) -> Outcome:
@@ -164,16 +182,24 @@ async def _dpo(session: Session, run: RunFolder) -> Outcome:
             "there is no SFT policy to start from; `raif train sft` makes it, or set train.dpo.start", path=start
         )
     base = str(start) if start is not None else model_path(session.config.policy)
-    return training.dpo(
-        session, training_pairs(read_made(session, run.labels, Preference, "label")), base, run.policy("dpo")
-    )
+    return training.dpo(session, labelled(session, run), base, run.policy("dpo"))
 
 
-async def _eval(session: Session, run: RunFolder) -> Outcome:
+def held_out_of(session: Session) -> list[Prompt]:
+    """The prompts to evaluate on.
+
+    Raises:
+        InputError: there are none.
+    """
     _, held_out = prompts_of(session)
     if not held_out:
         raise InputError("no prompts are held out; set eval.prompts, or eval.holdout above 0")
-    return await evaluation.compare_policies(session, policies_of(session, run), held_out, run.eval_folder, run.eval)
+    return held_out
+
+
+async def _eval(session: Session, run: RunFolder) -> Outcome:
+    policies, held_out = policies_of(session, run), held_out_of(session)
+    return await evaluation.compare_policies(session, policies, held_out, run.eval_folder, run.eval)
 
 
 def policies_of(session: Session, run: RunFolder) -> dict[str, str]:
@@ -247,15 +273,38 @@ def is_done(session: Session, run: RunFolder, stage: Stage) -> bool:
     )
 
 
+def refuse_shard(config: RunConfig) -> None:
+    """Stop where the configuration names a shard: a stage can be split, and a run can't.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if config.shard is not None:
+        raise ConfigError(
+            "shard: a run can't be split, its stages can; do `raif label --run DIR --shard I/N` for each I, then "
+            "`raif merge --run DIR SHARD...`"
+        )
+
+
 async def run_stages(
     session: Session, run: RunFolder, chosen: Sequence[Stage], on_stage: Callable[[Stage, Outcome | None], None]
 ) -> Mapping[str, Outcome]:
-    """Run ``chosen`` in order; ``on_stage`` hears of each when it ends, with None for one that was already done."""
+    """Run ``chosen`` in order; ``on_stage`` hears of each when it ends, with None for one that was already done.
+
+    Raises:
+        ConfigError: the configuration names a shard; a stage can be split, and a run can't.
+        CapReached: a cap stops one of the stages; names those that are left.
+    """
+    refuse_shard(session.config)
     outcomes: dict[str, Outcome] = {}
     for stage in chosen:
         if is_done(session, run, stage):
             on_stage(stage, None)
             continue
-        outcomes[stage.name] = await stage.function(session, run)
+        try:
+            outcomes[stage.name] = await stage.function(session, run)
+        except CapReached as cap:
+            left = ", ".join(later.name for later in chosen[chosen.index(stage) :])
+            raise CapReached(f"{str(cap).removesuffix(GO_ON)}; stages left: {left}{GO_ON}") from None
         on_stage(stage, outcomes[stage.name])
     return outcomes

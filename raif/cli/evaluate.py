@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from raif.cli.options import Invocation, configured, redo_option
+from raif.cli.options import CAPS, Invocation, configured, redo_option
 from raif.cli.place import perform
 from raif.errors import ConfigError
 
@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 
 @click.command(name="eval")
-@configured("policy", "judge", "constitution", "prompts", "limit", "seed", "device", "dtype", "batch_size")
+@configured(
+    "policy",
+    "judge",
+    "constitution",
+    "prompts",
+    "limit",
+    "seed",
+    "device",
+    "dtype",
+    "batch_size",
+    *CAPS,
+    estimate=True,
+)
 @click.option(
     "--against",
     multiple=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from raif.cli.options import Invocation, configured, redo_option
+from raif.cli.options import CAPS, Invocation, configured, redo_option
 from raif.cli.place import perform
 from raif.errors import ConfigError
 
@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from raif.session import Session
     from raif.stages.outcome import Outcome
 
-INPUT = ("limit", "seed", "split", "on_bad_row")
+INPUT = ("limit", "shard", "seed", "split", "on_bad_row")
 LOCAL = ("device", "dtype", "batch_size")
 
 
 @click.command()
 @configured(
-    "policy", "prompts", "samples", "temperature", "max_tokens", "prompt_column", "response_column", *INPUT, *LOCAL
+    "policy",
+    "prompts",
+    "samples",
+    "temperature",
+    "max_new_tokens",
+    "prompt_column",
+    "response_column",
+    *INPUT,
+    *LOCAL,
+    *CAPS,
+    estimate=True,
 )
 @redo_option
 def generate(invocation: Invocation, redo: bool) -> None:
@@ -34,6 +44,7 @@ def generate(invocation: Invocation, redo: bool) -> None:
     \b
     Example:
       raif generate --policy hf:my-model --prompts prompts.jsonl --samples 4 --out responses.jsonl
+      raif generate --policy hf:my-model --prompts prompts.jsonl --samples 4 --out responses.jsonl --estimate
     """
 
     async def alone(session: Session, out: Path) -> Outcome:
@@ -51,7 +62,22 @@ def generate(invocation: Invocation, redo: bool) -> None:
 
 
 @click.command()
-@configured("policy", "judge", "constitution", "rounds", "verify", "limit", "seed", *LOCAL)
+@configured(
+    "preset",
+    "policy",
+    "judge",
+    "constitution",
+    "rounds",
+    "until_clean",
+    "verify",
+    "keep_unverified",
+    "limit",
+    "shard",
+    "seed",
+    *LOCAL,
+    *CAPS,
+    estimate=True,
+)
 @click.option(
     "--responses",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -62,7 +88,9 @@ def generate(invocation: Invocation, redo: bool) -> None:
 def revise(invocation: Invocation, responses: Path | None, redo: bool) -> None:
     """Let the judge critique and revise responses, a principle at a time.
 
-    With --judge self the policy critiques and revises itself, as in the Constitutional AI paper.
+    With --judge self the policy critiques and revises itself, as in the Constitutional AI paper (--preset cai-2022). A
+    revision that the judge does not find better is dropped. --until-clean ends a response's rounds, of which there are
+    at most --rounds, once every principle has found its text without fault.
 
     \b
     --json prints: out, n, changed, clean, failures, by_principle
@@ -87,6 +115,7 @@ def revise(invocation: Invocation, responses: Path | None, redo: bool) -> None:
 
 @click.command()
 @configured(
+    "preset",
     "judge",
     "policy",
     "constitution",
@@ -94,13 +123,20 @@ def revise(invocation: Invocation, responses: Path | None, redo: bool) -> None:
     "orders",
     "principles",
     "mode",
+    "votes",
+    "scale",
+    "examples",
     "allow_tie",
+    "calibration",
+    "foreign_calibration",
     "pair_source",
     "chosen_column",
     "rejected_column",
     "prompt_column",
     *INPUT,
     *LOCAL,
+    *CAPS,
+    estimate=True,
 )
 @click.option(
     "--preferences",
@@ -108,29 +144,49 @@ def revise(invocation: Invocation, responses: Path | None, redo: bool) -> None:
     metavar="FILE",
     help="Also write the decided ones here, in TRL's conversational preference format; with --out.",
 )
+@click.option(
+    "--responses",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Responses to compare with one another, as `raif generate` writes them; in the place of --pairs, with --out.",
+)
 @redo_option
-def label(invocation: Invocation, preferences: Path | None, redo: bool) -> None:
+def label(invocation: Invocation, preferences: Path | None, responses: Path | None, redo: bool) -> None:
     """Label pairs of responses with the judge's soft preference, in both orders, under the principles.
 
-    Which response a file calls chosen is never shown to the judge; where a file says it, agreement is reported.
+    Which response a file calls chosen is never shown to the judge; where a file says it, agreement is reported. With
+    --judge reward:DIR a reward model judges. --mode rank puts all responses to a prompt in their order: rankings lie
+    beside --out, named after it, and --preferences gets the best against the worst of each prompt.
 
     \b
-    --json prints: out, n, prompts, decided, ties, abstained, coverage, flip_rate, position_preference,
-      decisiveness, longer_preferred, revision_preferred, by_principle, human, human_missing
+    --json prints: out, n, prompts, decided, ties, abstained, coverage, missing, flip_rate, position_preference,
+      decisiveness, longer_preferred, revision_preferred, by_principle, human, human_missing, ranking
     \b
     Example:
       raif label --pairs pairs.jsonl --judge demo:judge --constitution constitution/demo.yaml --out labels.jsonl
+      raif label --pairs pairs.jsonl --judge demo:judge --out labels.jsonl --estimate
+      raif label --pairs pairs.jsonl --judge demo:judge --out labels.jsonl --max-requests 10000
+      raif label --mode rank --responses responses.jsonl --judge demo:judge --out labels.jsonl
     """
 
     async def alone(session: Session, out: Path) -> Outcome:
+        from raif.feedback.pairs import to_label
         from raif.inputs import read_pairs
-        from raif.pipeline import describe_input
+        from raif.pipeline import describe_input, read_made
+        from raif.records import Response
         from raif.stages import feedback
 
         config = session.config
-        source = session.require(config.pairs, "pairs", "--pairs FILE|ID")
-        pairs = read_pairs(source, config.input, limit=config.limit, seed=config.seed, on_note=session.note)
-        describe_input(session, source, len(pairs))
-        return await feedback.label(session, pairs, out, preferences)
+        if responses is not None:
+            found = read_made(session, responses, Response, "generate")
+            describe_input(session, str(responses), len(found))
+            pairs = to_label(found, (), config.label, seed=config.seed)[: config.limit]
+        else:
+            source = session.require(config.pairs, "pairs", "--pairs FILE|ID")
+            pairs = read_pairs(source, config.input, limit=config.limit, seed=config.seed, on_note=session.note)
+            describe_input(session, source, len(pairs))
+        rankings = out.with_name(f"{out.stem}.rankings.jsonl") if config.shard is None else None
+        written = preferences if invocation.estimate is None else None
+        return await feedback.label(session, pairs, out, written, rankings)
 
     perform(invocation, "label", redo, alone)

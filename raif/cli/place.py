@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from raif.stages.outcome import Outcome
     from raif.store import RunFolder
 
-SIDE_MANIFEST = ".manifest.json"
-"""What is appended to the name of a stand-alone output to name its manifest."""
-
 
 @contextmanager
 def run_place(invocation: Invocation, folder: Path, *, create: bool = True) -> Iterator[tuple[Session, RunFolder]]:
@@ -35,6 +32,7 @@ def run_place(invocation: Invocation, folder: Path, *, create: bool = True) -> I
 @contextmanager
 def output_place(invocation: Invocation, out: Path, *, redo: bool) -> Iterator[Session]:
     """A locked output outside any run and a session whose manifest lies beside it."""
+    from raif.manifest import SIDE_MANIFEST
     from raif.session import Session
     from raif.store import lock_for
 
@@ -56,25 +54,43 @@ def perform(
     redo: bool,
     alone: Callable[[Session, Path], Awaitable[Outcome]],
 ) -> None:
-    """Run one stage in the run folder, or ``alone`` at ``--out``; print its result.
+    """Run one stage in the run folder, or ``alone`` at ``--out``; print its result. With ``--estimate``, estimate it.
 
     Raises:
         ConfigError: neither ``--run`` nor ``--out`` was given.
     """
+    if invocation.estimate is not None and (invocation.out or invocation.run):
+        from raif.cli.estimate import estimate_one
+
+        estimate_one(invocation, stage, redo, alone)
+        return
     if invocation.out is not None:
         with output_place(invocation, invocation.out, redo=redo) as session:
             outcome = asyncio.run(_awaited(alone(session, invocation.out)))
     elif invocation.run is not None:
-        from raif.pipeline import between, discard
-
-        with run_place(invocation, invocation.run) as (session, run):
-            if redo:
-                discard(session, run, [stage])
-            outcome = asyncio.run(_awaited(between(stage, stage)[0].function(session, run)))
+        outcome = asyncio.run(_awaited(_in_run(invocation, invocation.run, stage, redo)))
     else:
         raise ConfigError("nowhere to write to; give --run DIR for a run folder, or --out PATH")
     invocation.reporter.note(outcome.line)
     invocation.result(outcome.summary)
+
+
+async def _in_run(invocation: Invocation, folder: Path, stage: str, redo: bool) -> Outcome:
+    """One stage in a run folder; a shard of it has a file, a manifest and a lock of its own, beside other shards."""
+    from raif.pipeline import between, discard, sharded
+    from raif.stages.shards import STAGES
+    from raif.store import RunFolder
+
+    row = between(stage, stage)[0]
+    if invocation.config.shard is not None and stage in STAGES:
+        place = RunFolder(folder)
+        out = sharded(invocation.config, place.path / row.writes[0])
+        with output_place(invocation, out, redo=redo) as session:
+            return await row.function(session, place)
+    with run_place(invocation, folder) as (session, run):
+        if redo:
+            discard(session, run, [stage])
+        return await row.function(session, run)
 
 
 async def _awaited(outcome: Awaitable[Outcome]) -> Outcome:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from raif.cli.options import Invocation, configured
+from raif.cli.estimate import estimate_all
+from raif.cli.options import CAPS, Invocation, configured
 from raif.cli.place import run_place
 from raif.errors import ConfigError, InputError
 
@@ -23,7 +24,20 @@ STAGE_NAMES = ("generate", "revise", "label", "reward", "sft", "dpo", "eval", "r
 @click.command()
 @click.argument("config_path", metavar="[RAIF.YAML]", type=click.Path(path_type=Path), required=False)
 @configured(
-    "policy", "judge", "constitution", "prompts", "pairs", "limit", "seed", "device", "dtype", "batch_size", out=False
+    "preset",
+    "policy",
+    "judge",
+    "constitution",
+    "prompts",
+    "pairs",
+    "limit",
+    "seed",
+    "device",
+    "dtype",
+    "batch_size",
+    *CAPS,
+    out=False,
+    estimate=True,
 )
 @click.option("--from", "first", type=click.Choice(STAGE_NAMES), help="Make this stage and all after it again.")
 @click.option("--until", "last", type=click.Choice(STAGE_NAMES), help="Stop after this stage.")
@@ -35,11 +49,15 @@ def run(invocation: Invocation, config_path: Path | None, first: str | None, las
     \b
     Example:
       raif run raif.yaml
+      raif run raif.yaml --estimate
       raif run raif.yaml --from label --set label.orders=one
     """
     folder = invocation.run
     if folder is None:
         raise ConfigError("no configuration and no run; give a raif.yaml (`raif init DIR` writes one) or --run DIR")
+    if invocation.estimate is not None:
+        estimate_all(invocation, folder, first, last)
+        return
     outcomes = run_in(invocation, folder, first, last)
     report = folder / "80_report.html"
     invocation.result(

@@ -55,7 +55,7 @@ def test_stages(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     pairs = ("--pairs", folder / "pairs.jsonl")
     prompts = ("--prompts", folder / "prompts.jsonl")
     calls: list[tuple[tuple[str, ...], tuple[object, ...]]] = [
-        (("generate",), (*policy, *prompts, "--max-tokens", 8, "--out", tmp_path / "responses.jsonl")),
+        (("generate",), (*policy, *prompts, "--max-new-tokens", 8, "--out", tmp_path / "responses.jsonl")),
         (
             ("revise",),
             (*judge, *short, "--responses", tmp_path / "responses.jsonl", "--out", tmp_path / "revised.jsonl"),
