@@ -59,17 +59,6 @@ def test_a_malformed_specification_names_the_forms_or_the_nearest(text: str, sai
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["openai:judge@http://localhost:1/v1", "vllm:org/name"])
-def test_backends_to_come_say_so(spec: str) -> None:
-    with pytest.raises(ModelSpecError, match=r"not available in this version yet.*use hf:, demo: or scripted:"):
-        open_model(spec)
-
-
-def test_the_vllm_backend_names_its_extra() -> None:
-    with pytest.raises(ModelSpecError, match=r"pip install 'raif\[vllm\]'"):
-        open_model("vllm:org/name")
-
-
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
