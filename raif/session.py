@@ -3,7 +3,7 @@
 A stage goes through ``Session.process``: items in, records out, chunk by chunk, so that a killed stage goes on where it
 was. Chunks are cut from the *input*, and a half-written chunk is done again as a whole: the rows of a batch influence
 each other's rounding, and equal inputs must give equal bytes. Where a model answers many requests at once and each by
-itself, chunks are as large as keeps it busy, and the next one is asked while the last replies of this one come in.
+itself, the next chunks are asked while this one waits for its slowest reply.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ Item = TypeVar("Item", bound=Record)
 Made = TypeVar("Made", bound=Record)
 
 
+CHUNKS_AHEAD = 4
+"""Chunks under way at once, where a model answers requests by themselves; each waits for its slowest reply."""
+
 _NOT_SHAPING = {"run", "shard", "budget", "prices", "judge_check"}
 """Parts of the configuration that no result depends on."""
 
@@ -69,6 +72,7 @@ class Session:
         self.budget = Budget.from_config(config.budget)
         self._cache: CompletionCache | None = None
         self._log: StageLog | None = None
+        self._said: set[str] = set()
 
     @cached_property
     def constitution(self) -> Constitution:
@@ -101,6 +105,12 @@ class Session:
 
     def note(self, text: str) -> None:
         self.reporter.note(text)
+
+    def note_once(self, text: str) -> None:
+        """A note that this session has not made yet."""
+        if text not in self._said:
+            self._said.add(text)
+            self.note(text)
 
     @asynccontextmanager
     async def model(self, spec: str, role: str) -> AsyncIterator[CachedModel]:
@@ -202,7 +212,7 @@ class Session:
             StoreError: ``out`` holds records that were made from other items.
         """
         in_flight = self._log.models[-1].info.in_flight if self._log and self._log.models else 0
-        chunk = max(self.config.batch_size, in_flight)
+        chunk = max(self.config.batch_size, in_flight // 2)
         made = out.read()
         expected = [item.id for item in items for _ in range(per_item)]
         if [item_of(record) for record in made] != expected[: len(made)]:
@@ -219,7 +229,8 @@ class Session:
                 for start in range(done, len(items), chunk):
                     part = items[start : start + chunk]
                     begun.append((len(part), asyncio.ensure_future(step(part))))
-                    while begun and (len(begun) >= (2 if in_flight else 1) or start + chunk >= len(items)):
+                    await asyncio.sleep(0)  # its requests go out before the next chunk's are worded
+                    while begun and (len(begun) >= (CHUNKS_AHEAD if in_flight else 1) or start + chunk >= len(items)):
                         size, future = begun[0]
                         records = await future
                         begun.popleft()

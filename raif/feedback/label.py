@@ -73,7 +73,6 @@ async def _judged(
 ) -> list[list[Judgement]]:
     asked: list[Question] = []
     for index, comparison in enumerate(comparisons):
-        await _breathe(index)
         asked += questions(comparison, index, constitution, library, config, seed=seed)
     judged: list[list[Judgement]] = [[] for _ in comparisons]
     for question, reading in zip(asked, await readings(asked, judge, library, config, seed), strict=True):

@@ -162,6 +162,15 @@ class ChatModel(Protocol):
 
 
 @runtime_checkable
+class Starter(ChatModel, Protocol):
+    """A model that takes long to get ready, and does so when it is first asked, or when it is told to."""
+
+    async def start(self) -> None:
+        """Return once it is ready. A second time there is nothing to do."""
+        ...
+
+
+@runtime_checkable
 class Rater(ChatModel, Protocol):
     """A reward model: it gives a number to a conversation, and has no words. ``info.rates`` is true of it."""
 

@@ -155,7 +155,7 @@ def open_model(
         prices: what tokens cost, by patterns of specifications.
         server: how a server is asked; ``openai:`` alone.
         vllm: how vLLM is started; ``vllm:`` alone.
-        on_note: told what a person should know of a server.
+        on_note: told what a person should know of a server, or of an engine.
 
     Raises:
         ModelSpecError: the specification is malformed, or the model can't be found or opened.
@@ -169,7 +169,12 @@ def open_model(
         from raif.models.vllm import VllmModel
 
         model = VllmModel.open(
-            parsed.target, device=device, dtype=dtype, trust_remote_code=trust_remote_code, config=vllm
+            parsed.target,
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            config=vllm,
+            on_note=on_note,
         )
     else:
         model = _open(parsed, device, dtype, batch_size, trust_remote_code)

@@ -28,6 +28,7 @@ from raif.models.base import (
     Rating,
     ScoreRequest,
     Scores,
+    Starter,
     delivered,
 )
 from raif.models.middleware import CachedModel, Usage
@@ -198,6 +199,7 @@ class Rehearsal(Session):
         if chosen:
             part = [items[at] for at in chosen]
             place = RecordFile(self.scratch / f"{name}.jsonl", out.record_type)
+            await self._start()
             before, begun = [model.live.usage.copy() for model in self._models], time.perf_counter()
             self._live = True
             try:
@@ -264,6 +266,14 @@ class Rehearsal(Session):
                 self.unpriced.add(model.info.spec)
             all_.add(usage)
         return all_
+
+    async def _start(self) -> None:
+        """Get the models ready that wait for their first request with that: it belongs to their opening."""
+        begun = time.perf_counter()
+        for model in self._models:
+            if isinstance(model.live.model, Starter):
+                await model.live.model.start()
+        self._opening += time.perf_counter() - begun
 
     def _enter_part(self, answers: bool, stands_in: bool, part: Part) -> None:
         """Keep what was found; the opening of a model counts with the first that is asked of it."""
