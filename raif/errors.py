@@ -10,6 +10,7 @@
     │   └── RunLockedError      another process is writing the same run
     ├── ModelError              a backend that broke as a whole (one bad reply is data, not an error)
     ├── TrainingError           a trainer that could not start or diverged
+    ├── UnqualifiedJudge        a judge that has to qualify first, and has not
     └── CapReached              exit 3: a cap stopped the run; all finished work is kept
 
 They become messages and exit codes in ``raif.cli`` and nowhere else.
@@ -76,6 +77,10 @@ class ModelError(RaifError):
 
 class TrainingError(RaifError):
     """A trainer that could not start, or diverged."""
+
+
+class UnqualifiedJudge(RaifError):
+    """A judge that has to qualify before it labels, and has not."""
 
 
 class CapReached(RaifError):

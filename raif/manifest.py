@@ -77,6 +77,8 @@ class ModelEntry(_Part):
     spec: str
     identity: str
     details: dict[str, str] = Field(default_factory=dict)
+    qualification: str = ""
+    """Of a judge: ``qualified``, or why it is not; see ``raif.qualify``."""
 
 
 class SpentEntry(_Part):

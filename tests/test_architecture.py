@@ -12,13 +12,14 @@ import pytest
 from import_graph import Import, all_imports, component, imports_of, internal, modules
 
 LAYERS = (
-    {"raif", "_version", "errors", "records", "reporting", "resources"},
+    {"raif", "_version", "errors", "presets", "records", "reporting", "resources"},
     {"cache", "config", "constitution", "disk", "inputs", "manifest", "prompts", "settings", "store"},
     {"models"},
     {"feedback", "audit"},
     {"evaluate"},
+    {"qualify"},
     {"report"},
-    {"session", "stages", "pipeline"},
+    {"session", "stages", "pipeline", "estimate"},
     {"demo"},
     {"cli"},
 )
@@ -39,6 +40,7 @@ HEAVY = (
     "numpy",
     "pandas",
     "pyarrow",
+    "aiohttp",
 )
 """Libraries that take long to import. ``raif --help`` is for people in a hurry."""
 

@@ -131,3 +131,19 @@ def test_the_key_s_file_is_beside_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "raif.yaml"
     path.write_text("server:\n  key_file: key\n")
     assert resolve(path, environment={}).server.key_file == tmp_path / "key"
+
+
+@pytest.mark.parametrize("written", ["judge.require_qualified=true", "judge_check.require_qualified=true"])
+def test_what_is_asked_of_a_judge_may_be_written_beside_it(written: str) -> None:
+    config = resolve(environment={}, flags={"judge": "scripted:x.jsonl"}, sets=[written])
+    assert (config.judge, config.judge_check.require_qualified) == ("scripted:x.jsonl", True)
+
+
+def test_a_judge_of_several_keys_is_read_and_a_flag_still_names_another(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").touch()
+    path = tmp_path / "raif.yaml"
+    path.write_text("judge: {spec: 'scripted:j.jsonl', require_qualified: true}", encoding="utf-8")
+    config = resolve(path, environment={})
+    assert config.judge == f"scripted:{tmp_path.resolve() / 'j.jsonl'}"
+    other = resolve(path, environment={}, flags={"judge": "demo:judge"})
+    assert (other.judge, other.judge_check.require_qualified) == ("demo:judge", True)

@@ -23,12 +23,15 @@ COMMANDS = {
     "prompts": "raif.cli.prompts:group",
     "generate": "raif.cli.feedback:generate",
     "revise": "raif.cli.feedback:revise",
+    "judge": "raif.cli.judge:group",
     "label": "raif.cli.feedback:label",
+    "merge": "raif.cli.merge:merge",
     "train": "raif.cli.train:group",
     "eval": "raif.cli.evaluate:evaluate",
     "report": "raif.cli.evaluate:report",
     "run": "raif.cli.run:run",
     "status": "raif.cli.run:status",
+    "cache": "raif.cli.cache:group",
     "demo": "raif.cli.demo:demo",
 }
 """Command name to ``module:attribute``, in the order of use; a module is imported when its command is."""

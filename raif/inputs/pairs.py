@@ -51,6 +51,7 @@ def read_pairs(
     Raises:
         InputError: no such source, no rows, missing columns, or a bad row where ``config.on_bad_row`` is ``fail``.
     """
+
     def converter(values: Sequence[Value]) -> Converter[Comparison]:
         return comparison_reader(source, config, values, seed=seed, on_note=on_note)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from raif.evaluate.missingness import missing_line
 from raif.evaluate.summary import Agreement, LabelSummary
-from raif.report.artefacts import Artefacts
+from raif.report.artefacts import Artefacts, dictionary
 from raif.report.blocks import Block, Facts, Notice, Plot, Section, Table, Text
 from raif.report.findings import LOW_COVERAGE, no_better_than_chance
 from raif.report.plots import Bar, counted, histogram, intervals, reliability, stack
-from raif.report.text import number, percent, plural, reasons, share
+from raif.report.text import NONE, number, percent, plural, reasons, share
 
 _BINS = 20
 
@@ -25,7 +25,9 @@ def labels_section(found: Artefacts, summary: LabelSummary | None) -> Section:
         ["outcome", "comparisons", "share"],
         [[name, f"{count:,}", percent(count / summary.n)] for name, count in counts.items()],
     )
+    qualified = qualification(found)
     blocks: list[Block] = [
+        *([Notice(f"This judge is {qualified}. Its labels may mean nothing.")] if qualified.startswith("not") else []),
         *_notices(summary),
         Facts(
             [
@@ -33,6 +35,7 @@ def labels_section(found: Artefacts, summary: LabelSummary | None) -> Section:
                 ("coverage", percent(summary.coverage)),
                 ("flip rate between the orders", share(summary.flip_rate)),
                 ("mean |p_a − ½|, at most 0.5", number(summary.decisiveness)),
+                ("raif judge check", qualified or NONE),
             ]
         ),
         Plot(stack(counts, "Outcomes of all comparisons"), "What became of every comparison.", outcomes),
@@ -42,6 +45,12 @@ def labels_section(found: Artefacts, summary: LabelSummary | None) -> Section:
         *(_human(summary.human) if summary.human else [Text(f"Agreement with humans: {summary.human_missing}.")]),
     ]
     return Section("labels", title, _headline(summary), blocks)
+
+
+def qualification(found: Artefacts) -> str:
+    """What the manifest says of the judge's certificate: ``qualified``, or why not; empty where it says nothing."""
+    judge = dictionary(dictionary(found.manifest.get("models")).get("judge"))
+    return str(judge.get("qualification") or "")
 
 
 def _headline(summary: LabelSummary) -> str:

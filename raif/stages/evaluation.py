@@ -15,7 +15,6 @@ from raif.records import Comparison, Preference, Prompt, Response
 from raif.session import Session
 from raif.stages.feedback import answers, labels
 from raif.stages.outcome import Outcome
-from raif.stages.qualification import require_qualified
 from raif.store import RunFolder, write_atomically
 
 BASELINE = "base"
@@ -46,7 +45,6 @@ async def compare_policies(
                 )
         if config.compare:
             async with session.model(session.judge_spec, "judge") as judge:
-                require_qualified(session, judge.info)
                 for name in policies:
                     if name != baseline:
                         pairs = _against(name, responses[name], baseline, responses[baseline], session.config.seed)

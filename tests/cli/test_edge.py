@@ -117,8 +117,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
     [
         ("hf:MISSING", "MISSING"),
         ("demo:jugde", "did you mean demo:judge"),
-        ("openai:m@http://localhost:1/v1", "not available in this version yet"),
-        ("vllm:m", "not available in this version yet"),
+        ("openai:m@http://user:pass@localhost:1/v1", "leave name, password and query out of the server's address"),
+        ("vllm:m", "needs vLLM, which is not installed: pip install 'raif[vllm]'"),
         ("nonsense", "hf:PATH_OR_ID"),
         ("scripted:MISSING", "can't be read"),
     ],

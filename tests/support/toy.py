@@ -119,8 +119,8 @@ def examine(
     certificate: Certificate | None = None,
     **more,
 ) -> Checked:
-    """Check a scripted judge (a function of a request) against the toy world's gold."""
-    model = judge if isinstance(judge, ScriptedModel) else ScriptedModel(judge)
+    """Check a judge (a model, or a function of a request) against the toy world's gold."""
+    model = judge if hasattr(judge, "info") else ScriptedModel(judge)
     label = label or LabelConfig()
     known = certificate or Certificate(key=Key.of(model.info, LIBRARY, label))
     inquiry = Inquiry(model, LIBRARY, label, 0, SilentReporter())
