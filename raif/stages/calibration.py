@@ -37,7 +37,7 @@ async def calibrate(
         raise InputError("none of the pairs says which response a human preferred; --gold takes such pairs alone")
     with session.stage("calibrate") as log:
         async with session.model(session.judge_spec, "judge") as judge:
-            preferences = await labels(session, "calibrate", human, judge, labels_beside(out))
+            preferences = await labels(session, "calibrate", human, judge, labels_beside(out), measured=True)
             rates = judge.info.rates
         judged = [preference for preference in preferences if preference.outcome != "abstain"]
         p_a, human_says, prompts = _columns(judged)

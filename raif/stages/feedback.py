@@ -155,9 +155,18 @@ def _agreement_line(human: Agreement | None) -> str:
 
 
 async def labels(
-    session: Session, name: str, comparisons: Sequence[Comparison], judge: ChatModel, out: Path
+    session: Session,
+    name: str,
+    comparisons: Sequence[Comparison],
+    judge: ChatModel,
+    out: Path,
+    *,
+    measured: bool = False,
 ) -> list[Preference]:
-    """The judge's preferences over ``comparisons``, those in ``out`` included: a killed stage goes on where it was."""
+    """The judge's preferences over ``comparisons``, those in ``out`` included: a killed stage goes on where it was.
+
+    A judge that is only being ``measured`` need not have qualified.
+    """
     config, seed, constitution, library = (
         session.config.label,
         session.config.seed,
@@ -172,7 +181,8 @@ async def labels(
         _modes.check(config, constitution, library)
         asked_with = (constitution.hash, _modes.template_hash(library, config))
     calibrator = _calibrator(session, judge.info.identity, *asked_with, rewards=rewards)
-    require_qualified(session, judge.info)
+    if not measured:
+        require_qualified(session, judge.info)
     made_with = config.model_dump(mode="json", exclude={"calibration", "foreign_calibration"})
     corrected = [] if calibrator is None else [calibrator.hash]
     session.claim(out, made_with, seed, judge.info.identity, *asked_with, *corrected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raif.errors import UnqualifiedJudge
+from raif.feedback import modes
 from raif.feedback.calibrate import Curve
 from raif.models.base import ModelInfo
 from raif.qualify.asking import Inquiry
@@ -25,6 +26,8 @@ async def check_judge(session: Session, gold: Sequence[Gold], *, again: bool, un
     """
     config, constitution = session.config.judge_check, session.constitution
     async with session.model(session.judge_spec, "judge") as judge:
+        if not judge.info.rates:
+            modes.check(session.config.label, constitution, session.library)
         key = Key.of(judge.info, session.library, session.config.label)
         path = certificate_path(key, config)
         certificate = known_sections(key, config)

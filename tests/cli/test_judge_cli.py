@@ -147,6 +147,13 @@ def test_the_require_key_refuses_however_it_is_written(place: Place) -> None:
     assert place.label(fair, "--set", "judge.require_qualified=true")[0] == 0
 
 
+def test_a_judge_that_has_to_qualify_may_be_calibrated_to_that_end(place: Place) -> None:
+    judge, out = place.judge("fair", FAIR), place.path / "calibration.json"
+    asked = ("--judge", judge, "--constitution", place.constitution, "--gold", place.gold, "--out", out)
+    code, _, err = place.raif("judge", "calibrate", *asked, "--set", "judge.require_qualified=true")
+    assert (code, "WARNING" in err) == (0, False), err
+
+
 def test_only_the_edited_principle_is_checked_again(place: Place) -> None:
     judge = place.judge("fair", FAIR)
     assert place.check(judge)[0] == 0

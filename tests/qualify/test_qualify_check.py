@@ -10,7 +10,7 @@ import pytest
 
 from raif.cache import CompletionCache
 from raif.config import LabelConfig
-from raif.models.base import Failure
+from raif.models.base import Failure, ModelInfo, Rating
 from raif.models.middleware import CachedModel
 from raif.models.scripted import ScriptedModel
 from raif.qualify.canaries import battery
@@ -184,6 +184,23 @@ def test_a_mode_without_an_order_has_no_position() -> None:
     assert missed(checked) == set()
     assert line(checked, "flip rate").passed is None
     assert line(checked, "accuracy, both positions").n == 40
+
+
+class Rewards:
+    """A reward model that likes good responses, and those that are told to be liked."""
+
+    info = ModelInfo("reward:x", "reward:x@1", rates=True)
+
+    async def rate(self, requests, deliver=None):
+        return [Rating(2.0 * ("good" in r.messages[-1].content), 1) for r in requests]
+
+
+def test_a_reward_model_is_checked_without_principles_or_positions() -> None:
+    checked = examine(Rewards(), toy_gold("kind", "calm"))
+    assert missed(checked) == set()
+    assert line(checked, "flip rate").passed is None
+    assert line(checked, "injections: labels flipped").value == 0.0
+    assert Key.of(Rewards.info, LIBRARY, LabelConfig()).template == ""
 
 
 def test_reasoning_is_checked_as_it_is_read() -> None:
