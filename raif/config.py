@@ -279,7 +279,9 @@ class VllmConfig(Section):
 class BudgetConfig(Section):
     """Caps on what one command spends; a cap stops it with exit code 3 and keeps all that is finished."""
 
-    max_requests: PositiveInt | None = Field(None, description="requests to models; answers out of the cache are free")
+    max_requests: PositiveInt | None = Field(
+        None, description="requests to models; the cache's are free, and one scored by sampled votes counts once"
+    )
     max_tokens: PositiveInt | None = Field(None, description="tokens of prompts and completions together")
     max_cost: float | None = Field(None, gt=0, description="money, by the table of prices")
 

@@ -74,7 +74,9 @@ def read_reasoning(answer: Completion | Failure, config: LabelConfig) -> Reading
     if verdict is None:
         return Reading(failure=_wordless(answer))
     low, high = config.clamp
-    return Reading(p_first={"A": high, "B": low, "TIE": 0.5}[verdict], p_tie=float(verdict == "TIE"))
+    return Reading(
+        p_first={"A": high, "B": low, "TIE": 0.5}[verdict], p_tie=float(verdict == "TIE") if config.allow_tie else None
+    )
 
 
 def read_after_reasoning(answer: Scores | Failure, config: LabelConfig) -> Reading:
@@ -92,8 +94,11 @@ def read_after_reasoning(answer: Scores | Failure, config: LabelConfig) -> Readi
 def read_votes(answers: Sequence[Completion | Failure], config: LabelConfig) -> Reading:
     """A judgement from several short answers to the same question: the share that says A; a TIE is half a vote.
 
-    ``mass`` is the share of answers that vote at all.
+    ``mass`` is the share of answers that vote at all. A vote that could not be had says nothing: the whole may be asked
+    again, and has no answer until then.
     """
+    if any(isinstance(answer, Failure) and answer.kind == "request_error" for answer in answers):
+        return Reading(failure="request_error")
     read = [_vote(answer, config) for answer in answers]
     votes = [vote for vote, _ in read if vote is not None]
     reasons = [reason for _, reason in read if reason is not None]

@@ -121,6 +121,10 @@ def delivered(results: list[R], deliver: Deliver | None) -> list[R]:
     return results
 
 
+SHAPING = ("dtype", "revision", "scoring", "max_model_len")
+"""Details of a model, beside its identity, that its answers depend on."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """Which model this is.
@@ -137,6 +141,11 @@ class ModelInfo:
     details: dict[str, str] = field(default_factory=dict)
     in_flight: int = 0
     rates: bool = False
+
+    @property
+    def shaping(self) -> dict[str, str]:
+        """The details that its answers depend on: a name may stand for other weights after a server's next start."""
+        return {name: self.details[name] for name in SHAPING if name in self.details}
 
 
 @runtime_checkable

@@ -78,31 +78,35 @@ class Budget:
                 f'prices: {{"{info.spec}": {{prompt: 0.5, completion: 1.5}}}} (for a million tokens)'
             )
 
-    def _room(self, wanted: int) -> int:
+    def _room(self, wanted: int, price: Price | None) -> int:
         room = wanted
         if self.max_requests is not None:
             room = min(room, self.max_requests - self.requests - self._reserved)
+        free = price is None or price == Price()
         for cap, spent, dearest in (
             (self.max_tokens, self.tokens, self._dearest_tokens),
-            (self.max_cost, self.cost, self._dearest_cost),
+            (None if free else self.max_cost, self.cost, self._dearest_cost),
         ):
             if cap is None:
                 continue
             if spent >= cap:
                 return 0
-            affordable = int((cap - spent) / dearest) if dearest else FIRST_FEW if not self.requests else wanted
+            affordable = int((cap - spent) / dearest) if dearest else FIRST_FEW
             room = min(room, affordable - self._reserved)
         return max(0, room)
 
-    async def reserve(self, wanted: int) -> int:
+    async def reserve(self, wanted: int, price: Price | None = None) -> int:
         """Reserve up to ``wanted`` requests, at least one; waits while what is in flight may still leave some over.
+
+        Args:
+            price: of the model that is to be asked; what costs nothing meets no cap on money.
 
         Raises:
             CapReached: a cap leaves no room, and nothing is in flight.
         """
         if not self.capped:
             return wanted
-        while (room := self._room(wanted)) == 0:
+        while (room := self._room(wanted, price)) == 0:
             if not self._reserved:
                 raise CapReached(self._spent())
             self._released.clear()

@@ -41,8 +41,6 @@ _FORMAT = 1
 """Enters every key: raise it when the meaning of a key or of a value changes."""
 _TRANSIENT = frozenset({"request_error"})
 """Failures that another attempt may not meet; they are never kept."""
-_SHAPING = ("dtype", "revision", "scoring", "max_model_len")
-"""Details of a model, beside its identity, that its answers depend on."""
 
 
 @dataclass(slots=True)
@@ -148,8 +146,7 @@ class CachedModel:
     def key(self, kind: str, request: GenerateRequest | ScoreRequest | RateRequest) -> bytes:
         """The cache's key (32 bytes) of one request to this model."""
         info = self.model.info
-        shaping = {name: info.details[name] for name in _SHAPING if name in info.details}
-        return cache_key(_FORMAT, info.identity, shaping, kind, request)
+        return cache_key(_FORMAT, info.identity, info.shaping, kind, request)
 
     async def _answer(
         self, kind: str, requests: Sequence[Request], ask: Callable[..., Any], deliver: Deliver | None
@@ -161,12 +158,19 @@ class CachedModel:
         missing = [key for key in wanted if key not in awaited and key not in found]
         self.usage.requests += len(requests) - len(missing)
         self.usage.cache_hits += len(requests) - len(missing)
-        at = 0
-        while at < len(missing):
-            room = await self.budget.reserve(len(missing) - at)
-            part = missing[at : at + room]
-            found |= await self._ask(kind, ask, {key: wanted[key] for key in part})
-            at += room
+        while missing:
+            room = await self.budget.reserve(len(missing), self.price)
+            if self.budget.capped:  # while this call waited for room, another may have begun to ask the same, or ended
+                awaited |= {key: self._flying[key] for key in missing if key in self._flying}
+                found |= self._look_up([key for key in missing if key not in awaited])
+                left = [key for key in missing if key not in awaited and key not in found]
+                self.usage.requests += len(missing) - len(left)
+                self.usage.cache_hits += len(missing) - len(left)
+                missing = left
+            part, missing = missing[:room], missing[room:]
+            self.budget.release(room - len(part))
+            if part:
+                found |= await self._ask(kind, ask, {key: wanted[key] for key in part})
         for key, future in awaited.items():
             found[key] = await asyncio.shield(future)
         answers = [found[key] for key in keys]

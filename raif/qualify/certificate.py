@@ -38,6 +38,8 @@ from raif.store import validation_summary
 SHIPPED = PACKAGE / "demo" / "certificate.json"
 """The demo judge's; ``raif judge check`` with ``--certificate`` makes it."""
 FOLDER = "certificates"
+_MARGINS = {"min_mass", "tie_margin", "conflict_margin"}
+"""Settings by which answers become the outcomes that a section keeps."""
 _FORMAT = 1
 """Enters every key: raise it when a section's meaning changes."""
 
@@ -49,6 +51,8 @@ class Key(BaseModel):
 
     format: int = _FORMAT
     judge: str
+    shaping: dict[str, str]
+    """What its answers depend on beside its identity: a server's name may stand for other weights by now."""
     template: str
     asked: dict[str, Any]
     battery: str
@@ -57,8 +61,15 @@ class Key(BaseModel):
     def of(cls, judge: ModelInfo, library: PromptLibrary, label: LabelConfig) -> Self:
         """The key for a judge that is asked with these templates and settings."""
         asked = way_of_asking(asked_in_full(label), reward=judge.rates)
+        asked |= label.model_dump(mode="json", include=_MARGINS)
         template = "" if judge.rates else template_hash(library, label)
-        return cls(judge=judge.identity, template=template, asked=asked, battery=battery_digest(battery()))
+        return cls(
+            judge=judge.identity,
+            shaping=judge.shaping,
+            template=template,
+            asked=asked,
+            battery=battery_digest(battery()),
+        )
 
     @property
     def hash(self) -> str:

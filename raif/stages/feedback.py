@@ -49,7 +49,7 @@ async def answers(
     out: Path,
 ) -> list[Response]:
     """The policy's responses to ``prompts``, those in ``out`` included: a killed stage goes on where it was."""
-    session.claim(out, config.model_dump(mode="json"), seed, policy.info.identity)
+    session.claim(out, config.model_dump(mode="json"), seed, policy.info.identity, policy.info.shaping)
     return await session.process(
         name,
         prompts,
@@ -78,7 +78,8 @@ async def revise(session: Session, responses: Sequence[Response], out: Path) -> 
     with session.stage("revise") as log:
         async with session.model(session.judge_spec, "judge") as judge:
             templates = [library.hash(name) for name in _revise.TEMPLATES]
-            session.claim(out, config.model_dump(mode="json"), seed, judge.info.identity, constitution.hash, templates)
+            asked = (judge.info.identity, judge.info.shaping, constitution.hash, templates)
+            session.claim(out, config.model_dump(mode="json"), seed, *asked)
             revisions = await session.process(
                 "revise",
                 usable,
@@ -185,7 +186,7 @@ async def labels(
         require_qualified(session, judge.info)
     made_with = config.model_dump(mode="json", exclude={"calibration", "foreign_calibration"})
     corrected = [] if calibrator is None else [calibrator.hash]
-    session.claim(out, made_with, seed, judge.info.identity, *asked_with, *corrected)
+    session.claim(out, made_with, seed, judge.info.identity, judge.info.shaping, *asked_with, *corrected)
     calibrate = None if calibrator is None else calibrator.curve
     return await session.process(
         name,

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from raif.disk import replacing, write_all
 from raif.errors import InputError, StoreError
 from raif.manifest import SIDE_MANIFEST, Manifest, StageEntry
+from raif.models.base import SHAPING
 from raif.records import Preference, Record, Response, Revision, digest
 from raif.settings import FILE_KEYS, MODEL_KEYS
 from raif.stages.shards import ShardEntry, order_digest, part_of, unpack_places
@@ -146,7 +147,7 @@ def essence(part: Part) -> dict[str, Any]:
         "constitution": manifest.constitution.model_dump() if manifest.constitution else None,
         "templates": manifest.templates,
         "models": {
-            role: {"identity": model.identity, "dtype": model.details.get("dtype")}
+            role: {"identity": model.identity, **{name: model.details.get(name) for name in SHAPING}}
             for role, model in manifest.models.items()
         },
         "inputs": sorted({f"{given.sha256} ({given.rows} rows)" for given in manifest.inputs.values()}),

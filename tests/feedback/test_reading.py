@@ -8,6 +8,7 @@ import pytest
 
 from raif.config import LabelConfig
 from raif.feedback.reading import (
+    Reading,
     grades,
     logistic,
     read_after_reasoning,
@@ -97,11 +98,13 @@ def test_what_talks_of_refusal_is_none(text: str) -> None:
 
 
 def test_votes_by_hand() -> None:
-    answers = [said("A"), said("A"), said("B"), said("TIE"), said("I can't say."), Failure("request_error")]
+    answers = [said("A"), said("A"), said("B"), said("TIE"), said("I can't say."), Failure("refusal")]
     reading = read_votes(answers, VOTES)
     # Four of six vote: two for A and half a TIE of four is .625; a quarter says TIE.
     assert (reading.p_first, reading.p_tie) == (0.625, 0.25)
     assert reading.mass == pytest.approx(4 / 6)
+    # A vote that was lost on the way may still be had: no label is made of the others.
+    assert read_votes([*answers, Failure("request_error")], VOTES) == Reading(failure="request_error")
 
 
 def test_too_few_votes_are_no_label() -> None:

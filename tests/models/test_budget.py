@@ -18,8 +18,8 @@ def answer(prompt: int, completion: int) -> Completion:
     return Completion("yes", "stop", prompt, completion)
 
 
-def reserve(budget: Budget, wanted: int) -> int:
-    return asyncio.run(budget.reserve(wanted))
+def reserve(budget: Budget, wanted: int, price: Price | None = None) -> int:
+    return asyncio.run(budget.reserve(wanted, price))
 
 
 def test_a_price_is_for_a_million_tokens() -> None:
@@ -59,12 +59,22 @@ def test_tokens_are_reserved_as_the_dearest_so_far() -> None:
 def test_money_is_capped_with_failures_counted() -> None:
     price = Price(prompt=1e6, completion=0)  # 1 a token
     budget = Budget(max_cost=100.0)
-    assert reserve(budget, 2) == 2
+    assert reserve(budget, 2, price) == 2
     assert budget.spend(Failure("refusal", prompt_tokens=30), price) == 30
     assert budget.spend(answer(40, 0), price) == 40
     # 30 are left, and the dearest took 40.
     with pytest.raises(CapReached, match=r"70\.0000 of 100\.0000 in money"):
-        reserve(budget, 2)
+        reserve(budget, 2, price)
+    assert reserve(budget, 2, Price()) == 2  # what is free goes on
+
+
+def test_what_a_free_model_was_asked_says_nothing_of_a_dear_one() -> None:
+    dear = Price(prompt=1e6, completion=0)
+    budget = Budget(max_cost=10.0)
+    assert reserve(budget, 100, Price()) == 100
+    for _ in range(100):
+        budget.spend(answer(5, 5), Price())
+    assert reserve(budget, 100, dear) == FIRST_FEW
 
 
 def test_room_that_comes_free_is_used() -> None:

@@ -269,6 +269,20 @@ def test_a_cap_on_requests_is_exact_and_keeps_what_was_answered(cache) -> None:
     assert texts(model, asked("a"), asked("c")) == ["a 1", "c 3"]
 
 
+def test_calls_that_wait_for_room_ask_what_they_share_once(cache) -> None:
+    async def scenario() -> None:
+        inner = Counting()
+        model = CachedModel(inner, cache, budget=Budget(max_tokens=10**6))
+        requests = [asked(str(i)) for i in range(48)]
+        # Eight at a time, as nobody knows at first what one costs, so that the calls wait for one another.
+        one, two = await asyncio.gather(model.generate(requests[:32]), model.generate(requests[16:]))
+        assert [answer.text.split()[0] for answer in one + two] == [str(i) for i in (*range(32), *range(16, 48))]
+        assert one[16:] == two[:16]
+        assert (inner.asked, model.usage.requests, model.usage.cache_hits) == (48, 64, 16)
+
+    asyncio.run(scenario())
+
+
 def test_usage_counts_what_was_spent(cache) -> None:
     model = CachedModel(Counting(), cache)
     texts(model, asked("a b c"), asked("a b c"), asked("d"))

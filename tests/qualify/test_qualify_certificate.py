@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,12 @@ def test_another_judge_wording_or_way_of_asking_is_another_key(tmp_path: Path) -
         Key.of(JUDGE, LIBRARY, LabelConfig(mode="cot")),
         Key.of(JUDGE, LIBRARY, LabelConfig(allow_tie=True)),
         Key.of(JUDGE, LIBRARY, LabelConfig(examples=2)),
+        Key.of(replace(JUDGE, details={"revision": "other weights by this name"}), LIBRARY, LABEL),
+        *(Key.of(JUDGE, LIBRARY, LabelConfig(**{name: 0.2})) for name in ("tie_margin", "conflict_margin", "min_mass")),
     ]
-    assert len({KEY.hash, *(key.hash for key in others)}) == 6
-    # What a check asks in any case, and what is only done with the answers, is no part of it.
-    alike = [LabelConfig(orders="one"), LabelConfig(principles=2), LabelConfig(tie_margin=0.1)]
+    assert len({KEY.hash, *(key.hash for key in others)}) == 10
+    # What a check asks in any case is no part of it.
+    alike = [LabelConfig(orders="one"), LabelConfig(principles=2)]
     assert {Key.of(JUDGE, LIBRARY, label).hash for label in alike} == {KEY.hash}
 
 
