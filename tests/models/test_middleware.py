@@ -270,8 +270,15 @@ def test_a_cap_on_requests_is_exact_and_keeps_what_was_answered(cache) -> None:
 
 
 def test_calls_that_wait_for_room_ask_what_they_share_once(cache) -> None:
+    class Slow(Counting):
+        async def generate(
+            self, requests: Sequence[GenerateRequest], deliver: Deliver | None = None
+        ) -> list[Completion | Failure]:
+            await asyncio.sleep(0.001)
+            return await super().generate(requests, deliver)
+
     async def scenario() -> None:
-        inner = Counting()
+        inner = Slow()
         model = CachedModel(inner, cache, budget=Budget(max_tokens=10**6))
         requests = [asked(str(i)) for i in range(48)]
         # Eight at a time, as nobody knows at first what one costs, so that the calls wait for one another.
