@@ -283,14 +283,16 @@ class BudgetConfig(Section):
         None, description="requests to models; the cache's are free, and one scored by sampled votes counts once"
     )
     max_tokens: PositiveInt | None = Field(None, description="tokens of prompts and completions together")
-    max_cost: float | None = Field(None, gt=0, description="money, by the table of prices")
+    max_cost: float | None = Field(
+        None, gt=0, strict=True, allow_inf_nan=False, description="money, by the table of prices"
+    )
 
 
 class PriceConfig(Section):
     """What a model's tokens cost, a million of them."""
 
-    prompt: float = Field(ge=0, description="a million prompt tokens")
-    completion: float = Field(ge=0, description="a million completion tokens")
+    prompt: float = Field(ge=0, strict=True, allow_inf_nan=False, description="a million prompt tokens")
+    completion: float = Field(ge=0, strict=True, allow_inf_nan=False, description="a million completion tokens")
 
 
 class RunConfig(Section):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from raif.config import RunConfig
-from raif.errors import CapReached, ConfigError, InputError
+from raif.errors import CapReached, ConfigError, InputError, StoreError
 from raif.feedback.draws import stream
 from raif.feedback.pairs import to_label
 from raif.inputs import read_pairs, read_prompts, read_training_pairs
@@ -130,6 +130,18 @@ def comparisons_of(session: Session, run: RunFolder) -> list[Comparison]:
 def sharded(config: RunConfig, path: Path) -> Path:
     """Where a stage that can be split writes in a run: ``path``, or beside it the file of the configured shard."""
     return path if config.shard is None else Shard.parse(config.shard).beside(path)
+
+
+def read_given(session: Session, path: Path, record: type[Made], flag: str, maker: str) -> list[Made]:
+    """The records in a file that the user named with ``flag``.
+
+    Raises:
+        InputError: it is missing, empty, or not what ``raif MAKER`` writes.
+    """
+    try:
+        return read_made(session, path, record, maker)
+    except StoreError as error:
+        raise InputError(f"{flag} takes what `raif {maker}` writes, and this is something else", path=path) from error
 
 
 async def _generate(session: Session, run: RunFolder) -> Outcome:

@@ -74,7 +74,8 @@ def resolve(
     environment = os.environ if environment is None else environment
     layers: list[list[tuple[Sequence[str], Any, str]]] = [[], [], [], []]
     if path is not None:
-        layers[0] = [(k, v, str(path)) for k, v in _leaves(_anchored(_read(path), path.resolve().parent))]
+        leaves = _leaves(_anchored(_read(path), path.resolve().parent))
+        layers[0] = [(keys, value, str(path)) for keys, value in leaves if not (value is None and _is_section(keys))]
     for variable, key in ENVIRONMENT.items():
         if environment.get(variable):
             layers[1].append((key.split("."), _scalar(environment[variable]), variable))
@@ -222,11 +223,24 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
         message = f"unknown key; {hint}allowed here: {', '.join(allowed)}"
     else:
         same = [e for e in error.errors(include_url=False) if e["loc"][: len(path)] == first["loc"][: len(path)]]
-        wanted = " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") for e in same))
+        wanted = " or ".join(dict.fromkeys(_plainly(e["msg"]) for e in same))
         message = f"found {first['input']!r}; allowed: {wanted}"
         others = [e for e in others if e not in same]
     more = f" (and {len(others)} more)" if others else ""
     return f"{dotted}: {message}{f' [{source}]' if source else ''}{more}"
+
+
+def _is_section(keys: Sequence[str]) -> bool:
+    """Whether these keys lead to a section; with nothing under it in a file, it is as if it were not there."""
+    return len(keys) > 0 and keys[0] in RunConfig.model_fields and _section(keys) is not _section(keys[:-1])
+
+
+def _plainly(message: str) -> str:
+    """What pydantic wants, without Python's names for it."""
+    message = message.removeprefix("Input should be ").split(", unable to parse")[0]
+    if "valid dictionary or instance of" in message:
+        return "keys and values"
+    return "a path" if "pathlib.Path" in message else message
 
 
 def _is_branch(part: str) -> bool:

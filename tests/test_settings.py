@@ -126,6 +126,30 @@ def test_an_address_without_secrets_is_fine() -> None:
         assert resolve(environment={}, sets=[f"judge={spec}"]).judge == spec
 
 
+def test_a_section_with_nothing_under_it_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "raif.yaml"
+    path.write_text("server:\nbudget:\ntrain:\n  dpo:\nlimit:\n", encoding="utf-8")
+    assert resolve(path, environment={}) == resolve(environment={})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("server: 5", "server: found 5; allowed: keys and values"),
+        ("judge_check: {certificate: 5}", "judge_check.certificate: found 5; allowed: a path"),
+        ("server: {timeout: x}", "server.timeout: found 'x'; allowed: a valid number ["),
+        ('prices: {"openai:a.b@*": {prompt: no, completion: 1}}', "prompt: found False"),
+        ("budget: {max_cost: .inf}", "budget.max_cost: found inf"),
+    ],
+)
+def test_a_wrong_type_is_told_without_python_s_words(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "raif.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        resolve(path, environment={})
+    assert said in str(caught.value)
+
+
 def test_the_key_s_file_is_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("x")
     path = tmp_path / "raif.yaml"

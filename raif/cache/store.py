@@ -220,7 +220,13 @@ class CompletionCache:
         """Turn SQLite's failures into a note where raif can go on without a cache, and into an error where not."""
         if not hasattr(error, "sqlite_errorcode"):
             raise error  # a wrong call, not a wrong file
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            self._drop()
+            raise StoreError(
+                f"{self.path}: is no completion cache, or is damaged ({error}); set RAIF_CACHE to a folder or a "
+                "cache's file, or delete this one if it was raif's"
+            ) from error
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
             self._drop()
             raise StoreError(
                 f"{self.path}: the completion cache is damaged ({error}); delete the file (its replies will be asked "

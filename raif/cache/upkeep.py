@@ -132,18 +132,20 @@ def prune(
     return Pruned(entries - kept, kept, before, _file_size(cache), False)
 
 
-def export(cache: CompletionCache, out: Path, model: str | None = None) -> int:
+def export(cache: CompletionCache, out: Path, model: str | None = None, *, redo: bool = False) -> int:
     """Write replies to a JSONL file, oldest first, gzipped where its name ends in ``.gz``; returns how many.
 
     A line holds ``key`` (hex), ``model``, ``kind``, ``created`` (UTC), and ``value``, or ``value_base64`` where the
     value is no JSON.
 
     Raises:
-        InputError: the file can't be written to, or is the cache.
+        InputError: the file can't be written to, is the cache, or is there and is not to be replaced (``redo``).
         StoreError: the cache is damaged, or the disk is full.
     """
     if cache.path is not None and out.exists() and out.samefile(cache.path):
         raise InputError("this is the cache itself; write elsewhere", path=out)
+    if out.exists() and not redo:
+        raise InputError("is there already; add --redo to replace it, or write elsewhere", path=out)
     count = 0
     with replacing(out) as descriptor, open(descriptor, "wb", closefd=False) as raw:
         # Without name and time: equal contents, equal bytes.

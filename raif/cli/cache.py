@@ -171,10 +171,11 @@ def prune(
     required=True,
     help="JSONL; gzipped where the name ends in .gz.",
 )
+@click.option("--redo", is_flag=True, help="Replace what is there.")
 @model_option
 @json_option
 @quiet_option
-def export(out: Path, model: str | None, as_json: bool, quiet: bool) -> None:
+def export(out: Path, redo: bool, model: str | None, as_json: bool, quiet: bool) -> None:
     """Write the replies to a JSONL file, a line each: key, model, kind, created, value.
 
     \b
@@ -187,7 +188,7 @@ def export(out: Path, model: str | None, as_json: bool, quiet: bool) -> None:
     from raif.cache.upkeep import open_existing
 
     with open_existing(_path()) as cache:
-        count = write(cache, out, model)
+        count = write(cache, out, model, redo=redo)
     if model is not None and not count:
         raise InputError(f"no reply is of a model {model}; `raif cache stats` lists the models, {out} holds nothing")
     if as_json:

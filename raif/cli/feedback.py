@@ -100,13 +100,13 @@ def revise(invocation: Invocation, responses: Path | None, redo: bool) -> None:
     """
 
     async def alone(session: Session, out: Path) -> Outcome:
-        from raif.pipeline import describe_input, read_made
+        from raif.pipeline import describe_input, read_given
         from raif.records import Response
         from raif.stages import feedback
 
         if responses is None:
             raise ConfigError("nothing to revise; give --responses FILE with --out, or --run DIR")
-        found = read_made(session, responses, Response, "generate")[: session.config.limit]
+        found = read_given(session, responses, Response, "--responses", "generate")[: session.config.limit]
         describe_input(session, str(responses), len(found))
         return await feedback.revise(session, found, out)
 
@@ -172,13 +172,13 @@ def label(invocation: Invocation, preferences: Path | None, responses: Path | No
     async def alone(session: Session, out: Path) -> Outcome:
         from raif.feedback.pairs import to_label
         from raif.inputs import read_pairs
-        from raif.pipeline import describe_input, read_made
+        from raif.pipeline import describe_input, read_given
         from raif.records import Response
         from raif.stages import feedback
 
         config = session.config
         if responses is not None:
-            found = read_made(session, responses, Response, "generate")
+            found = read_given(session, responses, Response, "--responses", "generate")
             describe_input(session, str(responses), len(found))
             pairs = to_label(found, (), config.label, seed=config.seed)[: config.limit]
         else:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from raif.config import BudgetConfig, PriceConfig
 from raif.errors import CapReached, ConfigError
-from raif.models.base import ModelInfo, Result
+from raif.models.base import Result
 
 FIRST_FEW = 8
 """Requests in flight while none has come back to say what one costs."""
@@ -31,15 +31,15 @@ class Price:
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
 
 
-def price_of(info: ModelInfo, prices: Mapping[str, PriceConfig]) -> Price | None:
-    """The price of a model's tokens: that of the first pattern in ``prices`` that its specification matches.
+def price_of(spec: str, prices: Mapping[str, PriceConfig]) -> Price | None:
+    """The price of a model's tokens: that of the first pattern in ``prices`` that its specification ``spec`` matches.
 
     A local model costs nothing unless a pattern says otherwise; None where a server's price is not known.
     """
     for pattern, price in prices.items():
-        if fnmatchcase(info.spec, pattern):
+        if fnmatchcase(spec, pattern):
             return Price(price.prompt, price.completion)
-    return None if info.spec.startswith("openai:") else Price()
+    return None if spec.startswith("openai:") else Price()
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Budget:
         """Whether there is any cap."""
         return not (self.max_requests is None and self.max_tokens is None and self.max_cost is None)
 
-    def admit(self, info: ModelInfo, price: Price | None) -> None:
+    def admit(self, spec: str, price: Price | None) -> None:
         """Refuse a model whose price is unknown, where money is capped.
 
         Raises:
@@ -74,8 +74,8 @@ class Budget:
         """
         if self.max_cost is not None and price is None:
             raise ConfigError(
-                f"budget.max_cost needs a price for {info.spec}: add it to `prices` in raif.yaml, such as "
-                f'prices: {{"{info.spec}": {{prompt: 0.5, completion: 1.5}}}} (for a million tokens)'
+                f"budget.max_cost needs a price for {spec}: add it to `prices` in raif.yaml, such as "
+                f'prices: {{"{spec}": {{prompt: 0.5, completion: 1.5}}}} (for a million tokens)'
             )
 
     def _room(self, wanted: int, price: Price | None) -> int:

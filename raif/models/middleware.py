@@ -106,7 +106,7 @@ class CachedModel:
         self.model, self.cache = model, cache
         self.usage = Usage() if usage is None else usage
         self.budget, self.price = budget or Budget(), price
-        self.budget.admit(model.info, price)
+        self.budget.admit(model.info.spec, price)
         self._flying: dict[bytes, asyncio.Future[Result]] = {}
         self._calls, self._since = 0, 0.0
 

@@ -163,6 +163,9 @@ def open_model(
         ModelError: a server refuses the key, or answers nothing of use.
     """
     parsed = parse_spec(spec)
+    price = price_of(str(parsed), prices or {})
+    if budget is not None:
+        budget.admit(str(parsed), price)  # before anything is asked, let alone paid
     if parsed.backend == "openai":
         model = _open_server(parsed, server or ServerConfig(), on_note)
     elif parsed.backend == "vllm":
@@ -178,7 +181,7 @@ def open_model(
         )
     else:
         model = _open(parsed, device, dtype, batch_size, trust_remote_code)
-    return CachedModel(model, cache, budget=budget, price=price_of(model.info, prices or {}))
+    return CachedModel(model, cache, budget=budget, price=price)
 
 
 def _open_server(spec: ModelSpec, config: ServerConfig, on_note: Callable[[str], object] | None) -> ChatModel:

@@ -22,7 +22,7 @@ from raif.cache import cache_path
 from raif.config import JudgeCheckConfig, LabelConfig
 from raif.constitution import Constitution
 from raif.disk import disk_error, lock_for, write_atomically
-from raif.errors import StoreError
+from raif.errors import InputError, StoreError
 from raif.feedback.calibrate import way_of_asking
 from raif.feedback.modes import template_hash
 from raif.models.base import ModelInfo
@@ -125,6 +125,22 @@ def known_sections(key: Key, config: JudgeCheckConfig) -> Certificate:
     """All that is known of a judge: what ships with raif, and what this user's checks have found, which counts more."""
     shipped, own = read_certificate(SHIPPED, key), read_certificate(certificate_path(key, config), key)
     return Certificate(key=key, sections={**shipped.sections, **own.sections})
+
+
+def refuse_other_files(path: Path) -> None:
+    """Let nothing be written over what is no certificate.
+
+    Raises:
+        InputError: there is a file, and it is something else.
+    """
+    if not path.exists():
+        return
+    try:
+        found = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        found = None
+    if not isinstance(found, dict) or not {"key", "sections"} <= found.keys():
+        raise InputError("is there, and is no certificate; delete it, or keep the certificate elsewhere", path=path)
 
 
 def keep(path: Path, key: Key, sections: dict[str, Section]) -> None:

@@ -9,7 +9,15 @@ from raif.feedback import modes
 from raif.feedback.calibrate import Curve
 from raif.models.base import ModelInfo
 from raif.qualify.asking import Inquiry
-from raif.qualify.certificate import Key, Qualification, certificate_path, keep, known_sections, qualification
+from raif.qualify.certificate import (
+    Key,
+    Qualification,
+    certificate_path,
+    keep,
+    known_sections,
+    qualification,
+    refuse_other_files,
+)
 from raif.qualify.check import Checked, check
 from raif.qualify.gold import Gold
 from raif.qualify.show import card_text
@@ -30,6 +38,8 @@ async def check_judge(session: Session, gold: Sequence[Gold], *, again: bool, un
             modes.check(session.config.label, constitution, session.library)
         key = Key.of(judge.info, session.library, session.config.label)
         path = certificate_path(key, config)
+        if config.certificate is not None:
+            refuse_other_files(config.certificate)
         certificate = known_sections(key, config)
         if again:
             certificate = certificate.model_copy(update={"sections": {}})

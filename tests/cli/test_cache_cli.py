@@ -179,7 +179,9 @@ def test_export(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "26 replies" in run(capsys, "export", "--out", packed)
     assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
     once = packed.read_bytes()
-    run(capsys, "export", "--out", packed)
+    assert "is there already; add --redo" in run(capsys, "export", "--out", packed, "--model", "odd", code=2)
+    assert packed.read_bytes() == once
+    run(capsys, "export", "--out", packed, "--redo")
     assert packed.read_bytes() == once
     assert once[4:8] == bytes(4)  # RFC 1952, section 2.3: no time, so that equal contents are equal bytes
     rows = [json.loads(line) for line in plain.read_text().splitlines()]
@@ -192,9 +194,11 @@ def test_export(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         "value": {"type": "scores", "n": 3},
     }
     assert (rows[-1]["model"], rows[-1]["kind"], rows[-1]["value_base64"]) == ("odd", "unknown", "AP8=")
-    run(capsys, "export", "--out", plain, "--model", "openai:*")
+    run(capsys, "export", "--out", plain, "--redo", "--model", "openai:*")
     assert [json.loads(line)["value"]["n"] for line in plain.read_text().splitlines()] == list(range(20, 25))
-    assert "no reply is of a model nobody" in run(capsys, "export", "--out", plain, "--model", "nobody", code=2)
+    assert "no reply is of a model nobody" in run(
+        capsys, "export", "--out", plain, "--redo", "--model", "nobody", code=2
+    )
     before = file.read_bytes()
     assert "this is the cache itself" in run(capsys, "export", "--out", file, code=2)
     assert file.read_bytes() == before

@@ -29,10 +29,10 @@ def test_a_price_is_for_a_million_tokens() -> None:
 
 def test_the_first_pattern_that_fits_gives_the_price() -> None:
     prices = {"openai:judge@*": PriceConfig(prompt=1, completion=2), "openai:*": PriceConfig(prompt=9, completion=9)}
-    assert price_of(SERVER, prices) == Price(1, 2)
-    assert price_of(ModelInfo("openai:other@http://x", "o"), prices) == Price(9, 9)
-    assert price_of(ModelInfo("demo:judge", "demo:judge@1"), prices) == Price()
-    assert price_of(SERVER, {}) is None
+    assert price_of(SERVER.spec, prices) == Price(1, 2)
+    assert price_of("openai:other@http://x", prices) == Price(9, 9)
+    assert price_of("demo:judge", prices) == Price()
+    assert price_of(SERVER.spec, {}) is None
 
 
 def test_without_caps_nothing_is_held_back() -> None:
@@ -96,6 +96,6 @@ def test_money_is_not_capped_blindly() -> None:
     with pytest.raises(
         ConfigError, match=r"needs a price for openai:judge@http://localhost:8000/v1: add it to `prices`"
     ):
-        Budget(max_cost=1.0).admit(SERVER, None)
-    Budget(max_tokens=1).admit(SERVER, None)
-    Budget(max_cost=1.0).admit(SERVER, Price())
+        Budget(max_cost=1.0).admit(SERVER.spec, None)
+    Budget(max_tokens=1).admit(SERVER.spec, None)
+    Budget(max_cost=1.0).admit(SERVER.spec, Price())

@@ -9,7 +9,7 @@ import pytest
 
 from raif.config import JudgeCheckConfig, LabelConfig
 from raif.constitution import load_constitution
-from raif.errors import StoreError
+from raif.errors import InputError, StoreError
 from raif.models.base import ModelInfo
 from raif.models.registry import open_model
 from raif.prompts import PromptLibrary
@@ -22,6 +22,7 @@ from raif.qualify.certificate import (
     lacking,
     qualification,
     read_certificate,
+    refuse_other_files,
 )
 from raif.qualify.section import principle_key, section_key
 from raif.resources import folder
@@ -94,6 +95,16 @@ def test_a_damaged_certificate_says_so_and_is_replaced_by_the_next_check(tmp_pat
         read_certificate(path, KEY)
     keep(path, KEY, certificate("kind").sections)
     assert len(read_certificate(path, KEY).sections) == 1
+
+
+def test_what_is_no_certificate_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "judge.jsonl"
+    refuse_other_files(path)  # nothing is there
+    path.write_text('{"match": "", "reply": "A"}\n{"match": "", "reply": "B"}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"judge\.jsonl: is there, and is no certificate"):
+        refuse_other_files(path)
+    keep(tmp_path / "certificate.json", KEY, certificate("kind").sections)
+    refuse_other_files(tmp_path / "certificate.json")
 
 
 def test_an_edited_constitution_lacks_what_was_edited() -> None:

@@ -256,6 +256,6 @@ def test_a_program_that_is_stopped_takes_the_engine_along(program, number: signa
     left = tree([int(pid) for pid in process.stdout.readline().split()])
     assert len(left) >= 2  # the engine and its worker
     os.kill(process.pid, number)
-    process.wait(timeout=120)
+    process.wait(timeout=300)
     _, alive = psutil.wait_procs(left, timeout=30)
     assert alive == []
