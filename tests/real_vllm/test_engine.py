@@ -196,7 +196,7 @@ def test_the_wrong_device_is_one_line(judge: Path) -> None:
 
 
 PROGRAM = """
-import asyncio, multiprocessing, os, sys
+import asyncio, multiprocessing, os, signal, sys
 from raif.models.base import ScoreRequest
 from raif.models.registry import open_model
 from raif.records import conversation
@@ -212,6 +212,7 @@ async def main():
     print(multiprocessing.active_children(), environment == dict(os.environ), flush=True)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
     asyncio.run(main())
 """
 
