@@ -10,11 +10,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 import click
 
 from raif import __version__
+from raif.cli.lazy import LazyGroup
 from raif.errors import RaifError
 
 COMMANDS = {
@@ -37,19 +37,9 @@ COMMANDS = {
 """Command name to ``module:attribute``, in the order of use; a module is imported when its command is."""
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="raif")
 def cli() -> None:
     """Shape a language model with written principles.

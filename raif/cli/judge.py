@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from importlib import import_module
 from pathlib import Path
 
 import click
 
+from raif.cli.lazy import LazyGroup
 from raif.cli.options import CAPS, Invocation, configured
 
 COMMANDS = {"check": "raif.cli.judge:check", "calibrate": "raif.cli.calibrate:calibrate"}
@@ -18,19 +18,7 @@ NOWHERE = Path(os.devnull) / "manifest.json"
 """A check writes no manifest: its certificate says what was asked."""
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-
-@click.group(name="judge", cls=_Lazy)
+@click.group(name="judge", cls=LazyGroup, table=COMMANDS)
 def group() -> None:
     """Check a judge before it labels, and correct its probabilities.
 
